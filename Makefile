@@ -1,0 +1,53 @@
+# `make repro` and `make test` work from a fresh clone; so do the plain commands that they show.
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+.DEFAULT_GOAL := help
+.PHONY: help repro test lint check bench track ui clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+repro: .venv/installed  ## install into .venv, run the pipeline (only what changed), complete MLflow, sum up
+	python -m stages.check
+	dvc repro
+	@python -m pipeline.mirror || true
+	@python -m stages.summary
+
+test: .venv/installed-test  ## install and run the tests
+	pytest
+
+lint: .venv/installed-dev  ## ruff and mypy
+	ruff check .
+	ruff format --check .
+	mypy
+
+check: .venv/installed  ## is what is committed up to date? (runs no stage)
+	python -m pipeline.stale
+
+bench: .venv/installed  ## speed beside the notebook's own loop, and memory (about 15 minutes)
+	python -m benchmarks
+
+track: .venv/installed  ## complete MLflow from the files
+	python -m pipeline.mirror
+
+ui: track  ## open MLflow's pages on http://127.0.0.1:5000
+	mlflow ui
+
+clean:  ## remove all that git ignores: .venv, data, models, caches, MLflow's store
+	git clean -fdXq -e '!/.dvc/config.local'
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v < (3, 11) and "Python 3.11 or newer is needed; this is %d.%d: make PYTHON=python3.11 …" % v)'
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	pip install -q -c constraints.txt -e .
+	@touch $@
+
+.venv/installed-test: .venv/installed
+	pip install -q -c constraints.txt -e '.[test]'
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,80 @@
+"""Closed forms and bounds of the log-likelihood, in nats."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class _BernoulliLogLikelihood(torch.autograd.Function):
+    """Sum over all entries of x·l − softplus(l), whose gradient x − sigmoid(l) takes one pass."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(logits, x)
+        return torch.dot(x.reshape(-1), logits.reshape(-1)) - F.softplus(logits).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        logits, x = ctx.saved_tensors
+        return (x - logits.sigmoid()).mul_(gradients[0]), None
+
+
+def total_log_likelihood(logits: Tensor, x: Tensor) -> Tensor:
+    """log p(x|z) of all images together: the hot loop's form, differentiable in the logits.
+
+    Args:
+        logits: (N, pixels), of Bernoulli pixels.
+        x: (N, pixels) of 0.0 and 1.0.
+
+    Returns:
+        a scalar, in nats (not an image's: divide by N).
+    """
+    total: Tensor = _BernoulliLogLikelihood.apply(logits, x)
+    return total
+
+
+def log_likelihood(logits: Tensor, x: Tensor) -> Tensor:
+    """log p(x|z) = Σ x·l − softplus(l) of each image: (N, pixels) and (N, pixels) to (N,)."""
+    return torch.linalg.vecdot(x, logits) - F.softplus(logits).sum(-1)
+
+
+def kl_to_prior(loc: Tensor, log_scale: Tensor) -> Tensor:
+    """KL(N(loc, scale²) || N(0, 1)) of each dimension: (…, D) to (…, D).
+
+    (Kingma and Welling 2014, appendix B.)
+    """
+    return 0.5 * (loc.square() + (2 * log_scale).exp() - 1) - log_scale
+
+
+def log_normal(z: Tensor, loc: Tensor | float = 0.0, log_scale: Tensor | float = 0.0) -> Tensor:
+    """log N(z; loc, diag(scale²)), summed over the last dimension: (…, D) to (…)."""
+    log_scale = torch.as_tensor(log_scale, dtype=z.dtype)
+    standard = (z - loc) * (-log_scale).exp()
+    return (-0.5 * standard.square() - log_scale - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+
+def importance_weighted(log_weights: Tensor, k: int) -> Tensor:
+    """The importance-weighted bound with k samples, averaged over disjoint groups of k.
+
+    IWAE_k = E[log 1/k Σ p(x, z_i) / q(z_i|x)] (Burda, Grosse and Salakhutdinov 2016). With the same
+    weights and k dividing k', IWAE_k <= IWAE_k' holds for each image, not only on average (Jensen).
+
+    Args:
+        log_weights: (S, N) of log p(x, z) − log q(z|x), float64 for large S; S a multiple of k.
+
+    Returns:
+        (N,)
+
+    Raises:
+        ValueError: k does not divide S.
+    """
+    samples, images = log_weights.shape
+    if samples % k:
+        raise ValueError(f"{samples} samples cannot be split into groups of {k}")
+    groups = log_weights.view(samples // k, k, images)
+    return (groups.logsumexp(1) - math.log(k)).mean(0)

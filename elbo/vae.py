@@ -1,0 +1,95 @@
+"""The variational autoencoder of the reference: q(z|x) and p(x|z) of binary images and a 2-D latent.
+
+Kingma and Welling, Auto-Encoding Variational Bayes, 2014, with the layer widths of the notebook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Normal
+
+from elbo.layers import ACTIVATIONS, Linear
+
+LATENT = 2  # dimensions: the latent is a plane, to be drawn and integrated over
+
+
+class Encoder(nn.Module):
+    """q(z|x) = N(loc(x), diag(scale(x)²)); two hidden layers and two affine heads.
+
+    The second head gives log scale (the notebook's `fc_logsigma`), not log variance.
+    """
+
+    def __init__(
+        self, pixels: int, hidden: Sequence[int], activation: str, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        first, second = hidden
+        self.activation = ACTIVATIONS[activation]
+        self.fc1 = Linear(pixels, first, generator)
+        self.fc2 = Linear(first, second, generator)
+        self.fc_loc = Linear(second, LATENT, generator)
+        self.fc_log_scale = Linear(second, LATENT, generator)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (N, pixels) of 0.0 and 1.0 to loc and log scale, each (N, 2)."""
+        h = self.activation(self.fc2(self.activation(self.fc1(x))))
+        return self.fc_loc(h), self.fc_log_scale(h)
+
+    def posterior(self, x: Tensor) -> Normal:
+        """q(z|x) of images (N, pixels): batch shape (N, 2)."""
+        loc, log_scale = self(x)
+        return Normal(loc, log_scale.exp())
+
+
+class Decoder(nn.Module):
+    """p(x|z): independent Bernoulli pixels, by their logits."""
+
+    def __init__(
+        self, pixels: int, hidden: Sequence[int], activation: str, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        first, second = hidden
+        self.activation = ACTIVATIONS[activation]
+        self.fc1 = Linear(LATENT, first, generator)
+        self.fc2 = Linear(first, second, generator)
+        self.fc_out = Linear(second, pixels, generator)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Latents (N, 2) to logits (N, pixels)."""
+        return self.fc_out(self.activation(self.fc2(self.activation(self.fc1(z)))))
+
+    def likelihood(self, z: Tensor) -> Bernoulli:
+        """p(x|z) of latents (N, 2): batch shape (N, pixels)."""
+        return Bernoulli(logits=self(z))
+
+
+class VAE(nn.Module):
+    """An encoder and its decoder, whose hidden layers have the encoder's widths in reverse."""
+
+    def __init__(
+        self, pixels: int, hidden: Sequence[int], activation: str, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.encoder = Encoder(pixels, hidden, activation, generator)
+        self.decoder = Decoder(pixels, list(reversed(hidden)), activation, generator)
+
+    @classmethod
+    def from_weights(cls, weights: Mapping[str, Tensor], activation: str) -> VAE:
+        """The model of a file of weights; its sizes are those of the tensors.
+
+        Raises:
+            KeyError, RuntimeError: the weights are not those of such a model.
+        """
+        first, pixels = weights["encoder.fc1.weight"].shape
+        second = weights["encoder.fc2.weight"].shape[0]
+        model = cls(pixels, (first, second), activation, torch.Generator())
+        model.load_state_dict(dict(weights))
+        return model.eval().requires_grad_(False)
+
+    @property
+    def prior(self) -> Normal:
+        """p(z) = N(0, I)."""
+        return Normal(torch.zeros(LATENT), torch.ones(LATENT))

@@ -1,0 +1,1 @@
+"""The plumbing: params, files, downloads, tracking, console. Knows no VAE."""

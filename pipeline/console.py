@@ -1,0 +1,86 @@
+"""What a person sees: one clear message instead of a traceback, a bar on a terminal, lines in a log."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable, Iterable
+from typing import NoReturn, TypeVar
+
+T = TypeVar("T")
+
+
+class UserError(Exception):
+    """Something that the user can mend: the message says what is wrong, where, and what to do."""
+
+
+def say(message: str) -> None:
+    """Writes one line to standard error, above a progress bar if one is drawn."""
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        tqdm.write(message, file=sys.stderr)
+    else:
+        print(message, file=sys.stderr, flush=True)
+
+
+def warn(message: str) -> None:
+    """Writes a warning that stands out from the lines around it."""
+    say(f"WARNING: {message}")
+
+
+def progress(items: Iterable[T], *, total: int, label: str, unit: str) -> Iterable[T]:
+    """`items` behind a bar on a terminal; in a log they pass through, and the caller's lines are all."""
+    if not sys.stderr.isatty():
+        return items
+    from tqdm import tqdm
+
+    return tqdm(items, total=total, desc=label, unit=unit, leave=False, dynamic_ncols=True)
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Runs a stage's main and exits: 0, or 1 with one message for what the user can mend, 130 on Ctrl-C.
+
+    Anything else is a defect of ours and keeps its traceback.
+    """
+    try:
+        main()
+    except UserError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        print("interrupted; what earlier stages computed is kept", file=sys.stderr)
+        raise SystemExit(130) from None
+    except OSError as error:
+        if error.errno not in _REMEDIES:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        fail(f"{error.strerror}{where}\n  {_REMEDIES[error.errno]}")
+    raise SystemExit(0)
+
+
+def argument(what: str) -> str:
+    """The one argument of a stage that stands for a member of a matrix.
+
+    Raises:
+        UserError: there is none, or there are several.
+    """
+    if len(sys.argv) != 2:
+        raise UserError(f"give one argument: the {what}, by its name in params.yaml")
+    return sys.argv[1]
+
+
+def fail(message: str) -> NoReturn:
+    """Prints `error: message` and exits with 1."""
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+_REMEDIES = {
+    errno.EACCES: "Give yourself the permission (ls -ld tells who has it), then run the command again.",
+    errno.EPERM: "Give yourself the permission (ls -ld tells who has it), then run the command again.",
+    errno.EROFS: "The file system is read-only: clone the project to a place where you may write.",
+    errno.ENOSPC: "The disk is full: free some space, then run the command again.",
+    errno.EDQUOT: "Your disk quota is used up: free some space, then run the command again.",
+    errno.EFBIG: "The file would exceed a size limit (ulimit -f): raise it, then run the command again.",
+    errno.ENOENT: "An input is missing: `dvc repro` makes what is missing.",
+}

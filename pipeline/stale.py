@@ -1,0 +1,81 @@
+"""Whether what is committed belongs together: `python -m pipeline.stale`, without running a stage.
+
+Compares with dvc.lock: every dep and output that git tracks, every param, every command. A clone that has
+computed nothing can be checked, since data and models, which git does not track, are left out.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from pipeline.console import UserError, run
+from pipeline.files import md5
+
+
+def main() -> None:
+    found = differences()
+    if found:
+        raise UserError(
+            "what is committed does not belong together:\n  "
+            + "\n  ".join(found)
+            + "\n  Run `dvc repro`, and commit dvc.lock and reports/ with the change."
+        )
+    print("dvc.lock belongs to the code, the params and the reports beside it")
+
+
+def differences() -> list[str]:
+    """One line for each thing that differs from dvc.lock."""
+    from dvc.repo import Repo
+
+    tracked = set(_git("ls-files").splitlines())
+    found: list[str] = []
+    made: set[str] = set()
+    with Repo(".") as repo:
+        locked = _locked()
+        for stage in sorted(repo.index.stages, key=lambda item: str(item.addressing)):
+            entry = locked.pop(stage.addressing, None)
+            if entry is None:
+                found.append(f"{stage.addressing}: is not in dvc.lock")
+                continue
+            if stage.cmd != entry["cmd"]:
+                found.append(f"{stage.addressing}: its command differs from dvc.lock")
+            sums = {item["path"]: item.get("md5") for key in ("deps", "outs") for item in entry.get(key, [])}
+            for item in [*stage.deps, *stage.outs]:
+                if hasattr(item, "params"):
+                    changed = item.workspace_status()
+                    found += [f"{stage.addressing}: param {name}" for name in _names(changed)]
+                elif (path := str(item.def_path)) in tracked:
+                    found += _compare(stage.addressing, path, sums.get(path))
+            made |= {str(out.def_path) for out in stage.outs}
+    found += [f"{name}: stands in dvc.lock, but no longer in dvc.yaml" for name in sorted(locked)]
+    reports = {path for path in tracked if path.startswith("reports/") and not path.endswith(".gitignore")}
+    return found + [f"{path}: no stage makes it" for path in sorted(reports - made)]
+
+
+def _compare(stage: str, path: str, sum_: str | None) -> list[str]:
+    if sum_ is None:
+        return [f"{stage}: {path} is not in dvc.lock"]
+    if not Path(path).is_file():
+        return [f"{stage}: {path} is missing"]
+    return [] if md5(path) == sum_ else [f"{stage}: {path} differs from dvc.lock"]
+
+
+def _locked() -> dict[str, dict[str, Any]]:
+    from ruamel.yaml import YAML
+
+    content = YAML(typ="safe", pure=True).load(Path("dvc.lock").read_text(encoding="utf-8"))
+    return dict(content["stages"])
+
+
+def _names(status: dict[str, Any]) -> list[str]:
+    return [f"{name} ({what})" for part in status.values() for name, what in sorted(part.items())]
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,1 @@
+"""The pictures: arrays in, a matplotlib Figure out."""

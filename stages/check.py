@@ -1,0 +1,49 @@
+"""Before the pipeline: `python -m stages.check` looks at what would stop it halfway, and is no stage itself.
+
+It checks params.yaml and that outputs can be written. Where a stand-in holds the place of the dataset that
+was asked for, it runs the download again: DVC alone would not, since nothing that it sees has changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline.console import UserError, run, say
+from pipeline.files import read_json
+from pipeline.params import load
+from stages.schema import Params
+
+FOLDERS = ("data", "models", "reports", ".dvc", ".")
+
+
+def main() -> None:
+    load(Params)
+    for folder in map(Path, FOLDERS):
+        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+            raise UserError(
+                f"no permission to write in {folder.resolve()}\n"
+                f"  Give yourself the permission (`ls -ld {folder}` tells who has it), or clone the "
+                "project to a place of your own."
+            )
+    if stand_in():
+        say("data/raw holds a stand-in; trying the dataset that was asked for again")
+        command = ["dvc", "repro", "--quiet", "--force", "--single-item", "download"]
+        if status := subprocess.run(command).returncode:
+            sys.exit(status)
+
+
+def stand_in() -> bool:
+    """Whether data/raw holds another dataset than it was asked for."""
+    try:
+        about = read_json("data/raw/dataset.json")
+    except (OSError, json.JSONDecodeError):
+        return False
+    return about.get("dataset") != about.get("requested")
+
+
+if __name__ == "__main__":
+    run(main)

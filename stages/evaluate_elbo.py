@@ -1,0 +1,53 @@
+"""Stage evaluate_elbo@VARIANT: the ELBO and IWAE bounds of a trained VAE, on each split and each class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from elbo.evaluation import bounds
+from elbo.streams import stream
+from elbo.vae import VAE
+from pipeline import dataset
+from pipeline.compute import prepare
+from pipeline.console import argument, run, say
+from pipeline.files import read_weights, write_csv, write_json
+from pipeline.params import load
+from stages.schema import Params
+
+
+def main() -> None:
+    variant = argument("variant of vae")
+    compute, settings, activation = load(Params, "compute", "evaluate_elbo", f"vae.{variant}.activation")
+    prepare(compute.threads)
+    data = dataset.load("data/binarized.npz")
+    weights = read_weights(Path("models/vae", f"{variant}.safetensors"))
+    model = VAE.from_weights(weights, activation)
+    metrics: dict[str, object] = {**data.identity, "samples": settings.samples}
+    rows = []
+    for split in data.splits:
+        # a fixed random choice, in the order of the file; all images where there are not more
+        order = torch.randperm(len(data.labels[split]), generator=stream(settings.seed, f"choice {split}"))
+        chosen = order[: settings.images].sort().values
+        images, labels = data.inputs(split)[chosen], data.targets(split)[chosen]
+        noise = stream(settings.seed, f"posterior {split}")
+        result = bounds(model, images, settings.samples, settings.iwae, noise)
+        kl = result.kl.mean(0).tolist()
+        metrics[split] = {"images": len(images), **result.summary(), "kl_by_dimension": kl}
+        for label in labels.unique().tolist():
+            members = labels == label
+            about = {"split": split, "class": data.classes[label], "images": int(members.sum())}
+            rows.append(about | result[members].summary())
+        say(
+            f"{variant}  {split}: "
+            + "  ".join(f"{key} {value:.3f}" for key, value in result.summary().items())
+        )
+    report = Path("reports/vae", variant)
+    write_csv(report / "elbo_by_class.csv", pd.DataFrame(rows))
+    write_json(report / "elbo.json", metrics)
+
+
+if __name__ == "__main__":
+    run(main)

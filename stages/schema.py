@@ -1,0 +1,100 @@
+"""params.yaml, key by key: its types, its ranges, and what holds between keys. Nothing has a default."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from pipeline.params import Section
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Widths = Annotated[list[Count], Field(min_length=1)]
+Activation = Literal["relu", "gelu", "silu", "tanh"]
+
+
+class Data(Section):
+    dataset: Literal["mnist", "fashion-mnist", "kmnist", "uci-digits"]
+    offline_fallback: Literal["uci-digits"] | None
+    threshold: Annotated[float, Field(gt=0, le=1)]
+    validation: Annotated[int, Field(ge=0)]
+
+
+class Compute(Section):
+    threads: Count
+
+
+class Annuli(Section):
+    seed: Seed
+    points: Annotated[int, Field(ge=2, multiple_of=2)]
+    positive: Annotated[list[NotNegative], Field(min_length=2, max_length=2)]
+    negative: Annotated[list[NotNegative], Field(min_length=2, max_length=2)]
+
+    @model_validator(mode="after")
+    def _radii_rise(self) -> Annuli:
+        for name in ("positive", "negative"):
+            inner, outer = getattr(self, name)
+            if inner >= outer:
+                raise ValueError(f"{name} must be [inner radius, larger outer radius]")
+        return self
+
+
+class Optimization(Section):
+    """What every trained model has: how its loss goes down."""
+
+    seed: Seed
+    epochs: Count
+    batch_size: Count
+    optimizer: Literal["sgd", "adam"]
+    lr: Positive
+    schedule: Literal["constant", "cosine"]
+    warmup: Share
+    weight_decay: NotNegative
+    clip_norm: Positive | None
+    averaging: Share
+
+
+class Classifier(Optimization):
+    hidden: Widths
+    activation: Activation
+    input_dropout: Share
+    dropout: Share
+
+
+class Variant(Optimization):
+    hidden: Annotated[list[Count], Field(min_length=2, max_length=2)]
+    activation: Activation
+    input_dropout: Share
+
+
+class EvaluateElbo(Section):
+    seed: Seed
+    images: Count
+    samples: Count
+    iwae: Annotated[list[Count], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _samples_fill_bounds(self) -> EvaluateElbo:
+        odd = [k for k in self.iwae if self.samples % k]
+        if odd:
+            raise ValueError(f"samples ({self.samples}) must be a multiple of each k in iwae, not of {odd}")
+        return self
+
+
+class Figures(Section):
+    seed: Seed
+
+
+class Params(Section):
+    data: Data
+    compute: Compute
+    annuli: Annuli
+    classifier: dict[Name, Classifier]
+    vae: Annotated[dict[Name, Variant], Field(min_length=1)]
+    evaluate_elbo: EvaluateElbo
+    figures: Figures

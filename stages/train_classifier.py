@@ -1,0 +1,71 @@
+"""Stage train_classifier@NAME: a classifier of the annuli, or of the binarized images, by likelihood."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from elbo import classifier
+from elbo.optimization import Diverged
+from elbo.streams import stream
+from pipeline import dataset
+from pipeline.compute import prepare
+from pipeline.console import UserError, argument, progress, run, say
+from pipeline.files import write_csv, write_json, write_weights
+from pipeline.params import load
+from pipeline.tracking import live
+from stages.schema import Params
+
+DATA = {"annuli": "data/annuli.npz", "images": "data/binarized.npz"}
+LINES = 20  # printed of a training, however many epochs it has
+
+
+def main() -> None:
+    name = argument("classifier")
+    compute, settings = load(Params, "compute", f"classifier.{name}")
+    prepare(compute.threads)
+    data = dataset.load(DATA[name])
+    pairs = {split: (data.inputs(split), data.targets(split)) for split in data.splits}
+    train = pairs["train"]
+    # the notebook seeds the annuli's network as it seeds their points, and not by a named stream
+    init = torch.Generator().manual_seed(settings.seed)
+    if name != "annuli":
+        init = stream(settings.seed, "init")
+    model = classifier.Classifier(data.width, settings.hidden, len(data.classes), settings.activation, init)
+    held_out = {split: pair for split, pair in pairs.items() if split != "train"}
+    rows = []
+    with live(f"train_classifier@{name}", data.identity) as tracker:
+        steps = classifier.epochs(model, train, held_out, settings)
+        try:
+            for epoch in progress(steps, total=settings.epochs, label=name, unit="epoch"):
+                rows.append(epoch.row)
+                tracker.log(epoch.row)
+                if epoch.epoch * LINES % settings.epochs < LINES:
+                    figures = "  ".join(
+                        f"{split} {pair['nll']:.4f} nats {pair['accuracy']:.2%}"
+                        for split, pair in epoch.splits.items()
+                    )
+                    say(f"{name}  epoch {epoch.epoch:>4}/{settings.epochs}  {figures}")
+        except Diverged as error:
+            raise UserError(f"{error}: training diverged; lower classifier.{name}.lr") from None
+    report = Path("reports/classifier", name)
+    write_csv(report / "training.csv", pd.DataFrame(rows))
+    split = data.splits[-1]
+    inputs, labels = pairs[split]
+    with torch.no_grad():
+        predicted = classifier.predictions(model(inputs))
+    names = pd.Series(data.classes)
+    table = {"actual": names[labels.numpy()].values, "predicted": names[predicted.numpy()].values}
+    write_csv(report / "predictions.csv", pd.DataFrame(table))
+    about = {"split": split, "examples": len(labels)}
+    write_json(report / "metrics.json", data.identity | about | classifier.score(model, inputs, labels))
+    about = {"activation": settings.activation, "dataset": data.name}
+    path = Path("models/classifier", f"{name}.safetensors")
+    write_weights(path, model.state_dict(), json.dumps(about, sort_keys=True))
+
+
+if __name__ == "__main__":
+    run(main)

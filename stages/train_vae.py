@@ -1,0 +1,53 @@
+"""Stage train_vae@VARIANT: maximizes the ELBO of the binarized training images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from elbo import training
+from elbo.optimization import Diverged
+from elbo.streams import stream
+from elbo.vae import VAE
+from pipeline import dataset
+from pipeline.compute import prepare
+from pipeline.console import UserError, argument, progress, run, say
+from pipeline.files import write_csv, write_weights
+from pipeline.params import load
+from pipeline.tracking import live
+from stages.schema import Params
+
+
+def main() -> None:
+    variant = argument("variant of vae")
+    compute, settings = load(Params, "compute", f"vae.{variant}")
+    prepare(compute.threads)
+    data = dataset.load("data/binarized.npz")
+    model = VAE(data.width, settings.hidden, settings.activation, stream(settings.seed, "init"))
+    held_out = {split: data.inputs(split) for split in data.splits if split != "train"}
+    rows = []
+    with live(f"train_vae@{variant}", data.identity) as tracker:
+        steps = training.epochs(model, data.inputs("train"), held_out, settings)
+        try:
+            for epoch in progress(steps, total=settings.epochs, label=variant, unit="epoch"):
+                rows.append(epoch.row)
+                tracker.log(epoch.row)
+                say(
+                    f"{variant}  epoch {epoch.epoch:>3}/{settings.epochs}"
+                    f"  train {epoch.train['elbo']:9.3f}  test {epoch.held_out['test']['elbo']:9.3f} nats"
+                    f"  {epoch.seconds:5.1f} s  {len(data.labels['train']) / epoch.seconds:7.0f} images/s"
+                )
+        except Diverged as error:
+            raise UserError(
+                f"{error}: training diverged; lower vae.{variant}.lr, or set vae.{variant}.clip_norm"
+            ) from None
+    write_csv(Path("reports/vae", variant, "training.csv"), pd.DataFrame(rows))
+    about = {"activation": settings.activation, "scale_head": "log scale", "dataset": data.name}
+    weights = model.state_dict()
+    write_weights(Path("models/vae", f"{variant}.safetensors"), weights, json.dumps(about, sort_keys=True))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,1 @@
+"""The tests: behaviour in their names, real tools in temporary folders."""

@@ -1,0 +1,200 @@
+"""Copies of the project in temporary folders, and mirrors that misbehave on 127.0.0.1."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from filelock import FileLock
+
+from tests.closure import ROOT
+
+torch.set_num_threads(1)  # two workers share two cores
+
+# A proxy that refuses every connection: the internet is away, 127.0.0.1 is there.
+OFFLINE = {
+    "http_proxy": "http://127.0.0.1:9",
+    "https_proxy": "http://127.0.0.1:9",
+    "no_proxy": "127.0.0.1,localhost",
+}
+
+SMALL = {
+    r"dataset: mnist": "dataset: uci-digits",
+    r"epochs: 20\b": "epochs: 2",
+    r"epochs: 12\b": "epochs: 2",
+    r"epochs: 1000\b": "epochs: 40",
+    r"samples: 100\b": "samples: 10",
+    r"iwae: \[1, 10, 100\]": "iwae: [1, 10]",
+}
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the working tree, committed to a git repository of its own, with small settings."""
+
+    path: Path
+
+    def run(self, *command: str, status: int = 0, **environment: str) -> str:
+        """Runs a command here, without internet; returns all that it printed.
+
+        Args:
+            status: the exit code to insist on.
+        """
+        done = subprocess.run(
+            command,
+            cwd=self.path,
+            env=clean_environment() | OFFLINE | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == status, f"{command} exited with {done.returncode}:\n{done.stdout}"
+        return done.stdout
+
+    def repro(self, *arguments: str, **environment: str) -> list[str]:
+        """Runs `dvc repro`; returns the stages that ran."""
+        printed = self.run("dvc", "repro", *arguments, status=0, **environment)
+        return re.findall(r"Running stage '(.*?)'", printed)
+
+    def edit(self, old: str, new: str, file: str = "params.yaml", count: int = 1) -> None:
+        """Replaces a regular expression that must be in a file."""
+        path = self.path / file
+        text, made = re.subn(old, new, path.read_text(), count=count)
+        assert made, f"{old} is not in {file}"
+        path.write_text(text)
+
+    def copy(self, to: Path) -> Project:
+        """The same with its cache, outputs and MLflow store."""
+        shutil.copytree(self.path, to, symlinks=True)
+        return Project(to)
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what would steer the project."""
+    steering = ("MNIST_MIRROR", "MLFLOW_", "DVC_", "http_proxy", "https_proxy", "no_proxy")
+    return {key: value for key, value in os.environ.items() if not key.lower().startswith(
+        tuple(name.lower() for name in steering)
+    )}  # fmt: skip
+
+
+def copy_of_tree(to: Path) -> Project:
+    """What git has or would take, as it is in the working tree."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    for name in filter(None, listed.split("\0")):
+        source, target = ROOT / name, to / name
+        if source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
+    project = Project(to)
+    project.run("git", "init", "-q", "-b", "main")
+    project.run("git", "config", "user.email", "tests@example.org")
+    project.run("git", "config", "user.name", "Tests")
+    return project
+
+
+def commit(project: Project) -> None:
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-q", "-m", "state", "--no-gpg-sign")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Project:
+    """The working tree with small settings; nothing has run."""
+    project = copy_of_tree(tmp_path / "project")
+    for old, new in SMALL.items():
+        project.edit(old, new, count=0)
+    commit(project)
+    return project
+
+
+@pytest.fixture(scope="session")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The same after one `dvc repro`, shared by the workers; tests that change it take a copy."""
+    folder = tmp_path_factory.getbasetemp().parent / "reproduced"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "done").is_file():
+            project = copy_of_tree(folder)
+            for old, new in SMALL.items():
+                project.edit(old, new, count=0)
+            project.repro()
+            commit(project)
+            (project.path / ".git" / "info" / "exclude").write_text("/done\n")
+            (folder / "done").touch()
+    return Project(folder)
+
+
+@pytest.fixture
+def project(reproduced: Project, tmp_path: Path) -> Project:
+    """A copy of the reproduced project, for a test to change."""
+    return reproduced.copy(tmp_path / "project")
+
+
+Answer = Callable[[http.server.BaseHTTPRequestHandler, bytes | None], None]
+
+
+@pytest.fixture
+def mirror() -> Callable[..., AbstractContextManager[str]]:
+    """`with mirror(files, answer) as address`: a real HTTP server."""
+    return serve
+
+
+@contextmanager
+def serve(files: Mapping[str, bytes], answer: Answer | None = None) -> Iterator[str]:
+    """Serves `files` by their paths; `answer` misbehaves, given the handler and the content, if any."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = files.get(self.path.lstrip("/"))
+            (answer or send)(self, content)
+
+        def log_message(self, *_arguments: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def send(handler: http.server.BaseHTTPRequestHandler, content: bytes | None) -> None:
+    if content is None:
+        handler.send_error(404)
+        return
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(content)))
+    handler.end_headers()
+    handler.wfile.write(content)
+
+
+def drip(handler: http.server.BaseHTTPRequestHandler, content: bytes | None) -> None:
+    """A byte at a time, for ever."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(content or b"")))
+    handler.end_headers()
+    for byte in content or b"":
+        try:
+            handler.wfile.write(bytes([byte]))
+            handler.wfile.flush()
+        except OSError:
+            return
+        time.sleep(0.05)

@@ -1,0 +1,109 @@
+"""From published files to packed bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import dataset, uci_digits
+from pipeline.console import UserError
+from pipeline.dataset import Dataset
+from pipeline.mnist_family import classes, files, read_idx, torchvision_mnist
+from stages.binarize import hold_out
+from tests.conftest import Project
+
+
+def example(**changes: object) -> Dataset:
+    generator = np.random.default_rng(0)
+    values: dict[str, object] = {
+        "name": "test", "fallback_for": "", "classes": ("a", "b"), "width": 13,
+        "features": {"train": generator.integers(0, 256, (5, 2), dtype=np.uint8)},
+        "labels": {"train": np.array([0, 1, 0, 1, 1], dtype=np.uint8)},
+    }  # fmt: skip
+    return Dataset(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_a_dataset_is_read_as_it_was_written_with_equal_bytes(tmp_path: Path) -> None:
+    data = example()
+    data.save(tmp_path / "one.npz")
+    data.save(tmp_path / "two.npz")
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+    again = dataset.load(tmp_path / "one.npz")
+    assert again.identity == data.identity
+    assert again.classes == ("a", "b")
+    expected = np.unpackbits(data.features["train"], axis=1)[:, :13]
+    assert torch.equal(again.inputs("train"), torch.from_numpy(expected).float())
+    assert again.targets("train").tolist() == [0, 1, 0, 1, 1]
+
+
+def test_the_digest_changes_with_any_bit_label_or_split() -> None:
+    flipped = example().features["train"].copy()
+    flipped[3, 1] ^= 1
+    others = [
+        example(features={"train": flipped}),
+        example(labels={"train": np.array([0, 1, 0, 1, 0], dtype=np.uint8)}),
+        example(
+            features={"test": example().features["train"]},
+            labels={"test": example().labels["train"]},
+        ),
+        example(name="other"),
+    ]
+    assert len({example().digest, *(other.digest for other in others)}) == 5
+    assert len(example().digest) == 32
+
+
+def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    example().save(path)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UserError, match=r"is damaged .*dvc repro"):
+        dataset.load(path)
+
+
+def test_a_stand_in_names_itself_wherever_it_goes() -> None:
+    data = example(name="uci-digits", fallback_for="mnist")
+    assert data.identity["fallback_for"] == "mnist"
+    assert data.title == "uci-digits, a stand-in for mnist"
+
+
+def test_uci_digits_are_scikit_learns_resized_in_idx(tmp_path: Path) -> None:
+    uci_digits.write(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(uci_digits.FILES)
+    images, labels = read_idx(tmp_path / "train-images-idx3-ubyte", tmp_path / "train-labels-idx1-ubyte")
+    assert images.shape == (1437, 28, 28)
+    assert labels.shape == (1437,)
+    assert images.max() == 255
+    test, _ = read_idx(tmp_path / "t10k-images-idx3-ubyte", tmp_path / "t10k-labels-idx1-ubyte")
+    assert test.shape == (360, 28, 28)
+
+
+def test_torchvision_is_loaded_beside_any_torch_and_knows_the_datasets() -> None:
+    assert torchvision_mnist().MNIST.resources
+    assert files("mnist")["train-images-idx3-ubyte.gz"] == "f68b3c2dcbeaaa9fbdd348bbdeb94873"
+    assert classes("mnist") == tuple("0123456789")
+    assert classes("fashion-mnist")[9] == "Ankle boot"
+    assert len({sum_ for name in ("mnist", "fashion-mnist", "kmnist") for sum_ in files(name).values()}) == 12
+
+
+def test_validation_images_are_the_last_of_train_and_some_must_remain() -> None:
+    images = {"train": np.arange(10), "test": np.arange(3)}
+    labels = {"train": np.arange(10) % 2, "test": np.arange(3)}
+    hold_out(images, labels, 4)
+    assert list(images) == ["train", "validation", "test"]
+    assert images["validation"].tolist() == [6, 7, 8, 9]
+    assert len(labels["train"]) == 6
+    with pytest.raises(UserError, match=r"data\.validation is 6"):
+        hold_out(images, labels, 6)
+
+
+def test_pixels_of_half_intensity_and_more_are_one(project: Project) -> None:
+    raw = project.path / "data/raw/uci-digits"
+    pixels, labels = read_idx(raw / "train-images-idx3-ubyte", raw / "train-labels-idx1-ubyte")
+    data = dataset.load(project.path / "data/binarized.npz")
+    assert torch.equal(data.inputs("train"), (pixels.flatten(1) >= 128).float())
+    assert torch.equal(data.targets("train"), labels.long())
+    assert data.name == "uci-digits"
+    assert data.fallback_for == ""

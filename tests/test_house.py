@@ -1,0 +1,105 @@
+"""The house and its rules: what may import what, and whether dvc.yaml declares what stages read."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dvc.repo import Repo
+
+from pipeline.stale import differences
+from tests.closure import EXEMPT, ROOMS, ROOT, closure, imports, loaded_sections
+from tests.conftest import Project, commit
+
+ARROWS = {"stages": {"elbo", "plots", "pipeline"}, "elbo": set(), "plots": set(), "pipeline": set()}
+NOT_STAGES = {"schema.py", "check.py", "summary.py", "__init__.py"}
+
+
+@pytest.fixture(scope="module")
+def stages() -> dict[str, Any]:
+    with Repo(str(ROOT)) as repo:
+        return {stage.addressing: stage for stage in repo.index.stages}
+
+
+def script(stage: Any) -> str:
+    """`stages/train_vae.py` of `python -m stages.train_vae tuned`."""
+    return stage.cmd.split()[2].replace(".", "/") + ".py"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_import_each_other_along_the_arrows_only(room: str) -> None:
+    for path in (ROOT / room).glob("*.py"):
+        reached = {name.split("/")[0] for name in imports(path)}
+        assert reached <= ARROWS[room] | {room}, path
+
+
+def test_every_stage_declares_just_the_modules_that_its_script_reaches(
+    stages: dict[str, Any],
+) -> None:
+    for name, stage in stages.items():
+        declared = {str(dep.def_path) for dep in stage.deps if str(dep.def_path).endswith(".py")}
+        reached = closure(script(stage))
+        if name == "check_params":  # the schema cannot change an output, but it decides whether there is one
+            reached.add("stages/schema.py")
+        lines = "\n".join(f"      - {file}" for file in sorted(reached))
+        assert declared == reached, f"deps of {name} in dvc.yaml should have these modules:\n{lines}"
+
+
+def test_every_stage_declares_just_the_params_that_its_script_loads(stages: dict[str, Any]) -> None:
+    for name, stage in stages.items():
+        declared = {param for dep in stage.deps for param in getattr(dep, "params", None) or []}
+        member = name.partition("@")[2]
+        loaded = {section.format(member) for section in loaded_sections(ROOT / script(stage))}
+        assert declared == loaded, name
+
+
+def test_every_script_in_stages_is_a_stage_and_none_is_long(stages: dict[str, Any]) -> None:
+    scripts = {script(stage) for stage in stages.values()}
+    files = {path for path in (ROOT / "stages").glob("*.py") if path.name not in NOT_STAGES}
+    assert {path.relative_to(ROOT).as_posix() for path in files} == scripts
+    for path in files:
+        assert len(path.read_text().splitlines()) <= 110, path
+    for room in (*ROOMS, "tests", "benchmarks"):
+        for path in (ROOT / room).glob("*.py"):
+            assert len(path.read_text().splitlines()) <= 320, path
+
+
+def test_packages_hold_no_code_that_deps_would_have_to_name() -> None:
+    for room in ROOMS:
+        (only,) = ast.parse((ROOT / room / "__init__.py").read_text()).body
+        assert isinstance(only, ast.Expr)
+
+
+def test_exempt_modules_exist() -> None:
+    assert all((ROOT / name).is_file() for name in EXEMPT)
+
+
+def test_imports_inside_functions_count(tmp_path: Path) -> None:
+    (tmp_path / "elbo").mkdir()
+    (tmp_path / "elbo/deep.py").write_text("")
+    (tmp_path / "script.py").write_text("def f():\n    from elbo import deep\n    return deep\n")
+    assert imports(tmp_path / "script.py", tmp_path) == {"elbo/deep.py"}
+
+
+def test_the_check_finds_each_way_in_which_what_is_committed_can_be_stale(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.path)
+    assert differences() == []
+    project.edit("lr: 0.0003", "lr: 0.0004")
+    (project.path / "elbo/annuli.py").write_text("# changed\n")
+    report = project.path / "reports/vae/tuned/elbo.json"
+    report.write_text(report.read_text().replace("-", "+"))
+    (project.path / "reports/typed_by_hand.csv").write_text("1,2\n")
+    commit(project)
+    found = "\n".join(differences())
+    assert "train_vae@notebook: param vae.notebook" in found
+    assert "sample_annuli: elbo/annuli.py differs from dvc.lock" in found
+    assert "evaluate_elbo@tuned: reports/vae/tuned/elbo.json differs from dvc.lock" in found
+    assert "reports/typed_by_hand.csv: no stage makes it" in found
+    assert "tuned: param" not in found
+    printed = project.run("python", "-m", "pipeline.stale", status=1)
+    assert "does not belong together" in printed
+    assert "Traceback" not in printed

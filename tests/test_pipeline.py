@@ -1,0 +1,220 @@
+"""The whole pipeline by the real `dvc`, on scikit-learn's digits and a few epochs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from tests.conftest import Project
+
+VARIANTS = ("notebook", "tuned")
+
+
+def lock(project: Project) -> str:
+    return (project.path / "dvc.lock").read_text()
+
+
+def test_a_second_repro_runs_nothing(reproduced: Project) -> None:
+    assert reproduced.repro() == []
+    assert reproduced.run("dvc", "status").strip() == "Data and pipelines are up to date."
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            r"(tuned:[\s\S]*?)lr: 0.002",
+            r"\1lr: 0.001",
+            {"check_params", "train_vae@tuned", "evaluate_elbo@tuned", "render_vae@tuned"},
+        ),
+        ("samples: 10", "samples: 20", {"check_params", "evaluate_elbo@notebook", "evaluate_elbo@tuned"}),
+    ],
+)
+def test_a_changed_parameter_reruns_only_what_depends_on_it(
+    project: Project, old: str, new: str, expected: set[str]
+) -> None:
+    project.edit(old, new)
+    assert set(project.repro()) == expected
+    assert project.repro() == []
+
+
+def test_a_changed_plot_reruns_figures_alone(project: Project) -> None:
+    project.edit("Posterior means by class", "Latent means by class", file="plots/vae.py")
+    assert set(project.repro()) == {"render_vae@notebook", "render_vae@tuned"}
+
+
+def test_equal_bytes_by_force_with_tracking_and_console_taken_away(
+    reproduced: Project, project: Project
+) -> None:
+    """Shows at once that a run repeats, and that the exempt modules cannot change an output."""
+    (project.path / "pipeline/tracking.py").write_text(
+        "from contextlib import contextmanager\nfrom types import SimpleNamespace\n\n\n"
+        "@contextmanager\ndef live(stage, about):\n    yield SimpleNamespace(log=lambda row: None)\n"
+    )
+    (project.path / "pipeline/console.py").write_text(
+        "import sys\n\n\nclass UserError(Exception):\n    pass\n\n\n"
+        "def say(message):\n    pass\n\n\nwarn = say\n\n\n"
+        "def progress(items, **about):\n    return items\n\n\n"
+        "def argument(what):\n    return sys.argv[1]\n\n\n"
+        "def run(main):\n    main()\n"
+    )
+    # sorted sets and hashes: neither the seed of hashing nor locale or zone may show in an output
+    elsewhere = {"PYTHONHASHSEED": "123", "TZ": "Asia/Kathmandu", "LC_ALL": "C"}
+    ran = project.repro("--force", "--no-run-cache", **elsewhere)
+    assert len(ran) == 14
+    assert lock(project) == lock(reproduced)
+    assert not project.run("git", "status", "--porcelain", "reports")
+
+
+def test_outputs_follow_the_file_contract(reproduced: Project) -> None:
+    root = reproduced.path
+    for variant in VARIANTS:
+        training = pd.read_csv(root / f"reports/vae/{variant}/training.csv")
+        assert list(training["epoch"]) == [1, 2]
+        assert {"train_elbo", "test_elbo", "test_reconstruction", "test_kl"} <= set(training)
+        metrics = json.loads((root / f"reports/vae/{variant}/elbo.json").read_text())
+        assert metrics["dataset"] == "uci-digits"
+        assert len(metrics["dataset_digest"]) == 32
+        for split, images in (("train", 1437), ("test", 360)):
+            found = metrics[split]
+            assert found["images"] == images
+            assert found["elbo"] == pytest.approx(found["reconstruction"] - found["kl"], abs=2e-6)
+            assert found["kl"] == pytest.approx(sum(found["kl_by_dimension"]), abs=2e-6)
+            assert found["elbo"] <= found["iwae_1"] + 0.5
+            assert found["iwae_1"] <= found["iwae_10"] < 0
+            assert found["elbo_se"] > 0
+        classes = pd.read_csv(root / f"reports/vae/{variant}/elbo_by_class.csv")
+        tests = classes[classes["split"] == "test"]
+        mean = np.average(tests["elbo"], weights=tests["images"])
+        assert mean == pytest.approx(metrics["test"]["elbo"], abs=1e-5)
+        weights = load_file(root / f"models/vae/{variant}.safetensors")
+        matrices = [
+            list(tensor.shape) for name, tensor in sorted(weights.items())
+            if name.startswith("encoder.") and name.endswith("weight")
+        ]  # fmt: skip
+        assert matrices == [[512, 784], [256, 512], [2, 256], [2, 256]]
+    for name in ("annuli", "images"):
+        metrics = json.loads((root / f"reports/classifier/{name}/metrics.json").read_text())
+        assert metrics["dataset"] == ("annuli" if name == "annuli" else "uci-digits")
+        assert 0 <= metrics["accuracy"] <= 1
+        assert metrics["nll"] > 0
+        assert (root / f"reports/classifier/{name}/training.csv").is_file()
+        assert (root / f"models/classifier/{name}.safetensors").is_file()
+
+
+def test_the_test_elbo_can_be_computed_from_the_files_alone(reproduced: Project) -> None:
+    """By torch.distributions on the weights and bits, with none of the project's code."""
+    root = reproduced.path
+    with np.load(root / "data/binarized.npz") as file:
+        bits = np.unpackbits(file["features_test"], axis=1)[:, :784]
+    x = torch.from_numpy(bits).float()
+    w = load_file(root / "models/vae/notebook.safetensors")
+
+    def layer(name: str, h: torch.Tensor) -> torch.Tensor:
+        return h @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+
+    h = layer("encoder.fc2", layer("encoder.fc1", x).relu()).relu()
+    q = torch.distributions.Normal(layer("encoder.fc_loc", h), layer("encoder.fc_log_scale", h).exp())
+    kl = torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0)).sum(1)
+    torch.manual_seed(0)
+    terms = []
+    for _ in range(20):
+        logits = layer("decoder.fc_out", layer("decoder.fc2", layer("decoder.fc1", q.sample()).relu()).relu())
+        terms.append(torch.distributions.Bernoulli(logits=logits).log_prob(x).sum(1))
+    expected = (torch.stack(terms).mean(0) - kl).mean().item()
+    metrics = json.loads((root / "reports/vae/notebook/elbo.json").read_text())
+    assert metrics["test"]["kl"] == pytest.approx(kl.mean().item(), abs=1e-3)
+    assert metrics["test"]["elbo"] == pytest.approx(expected, abs=0.5)
+
+
+def test_figures_are_there_readable_and_small(reproduced: Project) -> None:
+    figures = sorted((reproduced.path / "reports/figures").glob("*.png"))
+    names = {path.stem for path in figures}
+    for variant in VARIANTS:
+        for what in (
+            "elbo",
+            "interpolations",
+            "latent_grid",
+            "latent_means",
+            "reconstructions",
+            "samples",
+        ):
+            assert f"vae_{variant}_{what}" in names
+    assert {"classifier_annuli_probability", "classifier_images_confusion"} <= names
+    for path in figures:
+        with Image.open(path) as image:
+            assert min(image.size) >= 400, path
+            assert "Software" not in image.info
+            assert len(image.convert("L").getcolors(256) or []) > 2, path
+    assert sum(path.stat().st_size for path in figures) < 3_000_000
+
+
+def test_dvcs_own_views_show_metrics_plots_and_the_graph(reproduced: Project) -> None:
+    metrics = json.loads(reproduced.run("dvc", "metrics", "show", "--json"))
+    files = metrics[""]["data"]
+    assert files["reports/vae/tuned/elbo.json"]["data"]["test"]["elbo"] < 0
+    assert "train_vae@tuned" in reproduced.run("dvc", "dag")
+    printed = reproduced.run("dvc", "plots", "show", "-o", "plots_html")
+    assert "warning" not in printed.lower()
+    page = (reproduced.path / "plots_html/index.html").read_text()
+    for title in ("ELBO by epoch", "Confusion matrix: images", "vae_tuned_samples.png"):
+        assert title in page
+    shutil.rmtree(reproduced.path / "plots_html")
+
+
+def test_an_experiment_runs_what_its_params_change_and_stands_beside_the_baseline(
+    project: Project,
+) -> None:
+    printed = project.run("dvc", "exp", "run", "-n", "slow", "-S", "vae.tuned.lr=0.0001")
+    assert "Running stage 'train_vae@tuned'" in printed
+    assert "Running stage 'train_vae@notebook'" not in printed
+    table = list(csv.DictReader(io.StringIO(project.run("dvc", "exp", "show", "--csv"))))
+    rows = {row["Experiment"]: row for row in table}
+    assert rows["slow"]["vae.tuned.lr"] == "0.0001"
+    baseline = next(row for row in table if row["rev"] == "main")
+    assert baseline["vae.tuned.lr"] == "0.002"
+    elbo = "reports/vae/tuned/elbo.json:test.elbo"
+    assert rows["slow"][elbo] != baseline[elbo]
+
+
+def test_a_new_variant_in_params_becomes_stages(project: Project) -> None:
+    text = (project.path / "params.yaml").read_text()
+    notebook = text[text.index("  notebook:") : text.index("  tuned:")]
+    mine = notebook.replace("notebook:", "mine:").replace("epochs: 2", "epochs: 1")
+    project.edit("  tuned:", mine.replace("\\", "") + "  tuned:")
+    assert set(project.repro()) == {"check_params", "train_vae@mine", "evaluate_elbo@mine", "render_vae@mine"}
+    assert (project.path / "reports/vae/mine/elbo.json").is_file()
+
+
+def test_a_held_out_split_is_scored_beside_the_test_set(tree: Project) -> None:
+    tree.edit("validation: 0", "validation: 200")
+    tree.repro("evaluate_elbo@tuned")
+    metrics = json.loads((tree.path / "reports/vae/tuned/elbo.json").read_text())
+    assert metrics["train"]["images"] == 1237
+    assert metrics["validation"]["images"] == 200
+    training = pd.read_csv(tree.path / "reports/vae/tuned/training.csv")
+    assert "validation_elbo" in training
+
+
+def test_a_stand_in_is_named_in_metrics_figures_and_summary(project: Project) -> None:
+    project.edit("dataset: uci-digits", "dataset: mnist")
+    before = (project.path / "reports/figures/vae_tuned_samples.png").read_bytes()
+    project.repro()
+    for path in (project.path / "reports").glob("**/*.json"):
+        about = json.loads(path.read_text())
+        expected = None if about["dataset"] == "annuli" else "mnist"
+        assert about.get("fallback_for") == expected
+    assert (project.path / "reports/figures/vae_tuned_samples.png").read_bytes() != before
+    printed = project.run("python", "-m", "stages.summary")
+    assert "NOT the numbers of mnist" in printed
+    assert not Path(project.path / "data/raw/mnist").exists()

@@ -1,0 +1,207 @@
+"""MLflow beside the files: complete, never doubled, never in the way. With real stores and servers."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from pipeline.identity import inputs
+from tests.conftest import Project, clean_environment
+
+
+def runs(uri: str) -> dict[str, Run]:
+    """All runs by `family/name`; fails if one stands twice."""
+    client = MlflowClient(uri)
+    found = {}
+    for experiment in client.search_experiments():
+        for run in client.search_runs([experiment.experiment_id]):
+            name = f"{experiment.name}/{run.info.run_name}"
+            assert name not in found, f"{name} stands twice"
+            found[name] = run
+    return found
+
+
+def store(project: Project) -> str:
+    return f"sqlite:///{project.path}/mlflow.db"
+
+
+@pytest.fixture(scope="module")
+def mirrored(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose store is in another place than it was made in: its own, made by `make track`."""
+    project = reproduced.copy(tmp_path_factory.mktemp("mirrored") / "project")
+    (project.path / "mlflow.db").unlink()
+    project.run("python", "-m", "pipeline.mirror")
+    return project
+
+
+def test_training_logs_live_one_run_a_model(reproduced: Project) -> None:
+    found = runs(store(reproduced))
+    assert set(found) == {"vae/notebook", "vae/tuned", "classifier/annuli", "classifier/images"}
+    for run in found.values():
+        assert run.info.status == "FINISHED"
+        assert re.fullmatch("[0-9a-f]{32}", run.data.tags["input_digest"])
+    client = MlflowClient(store(reproduced))
+    history = client.get_metric_history(found["vae/tuned"].info.run_id, "test_elbo")
+    training = pd.read_csv(reproduced.path / "reports/vae/tuned/training.csv")
+    assert [metric.value for metric in history] == list(training["test_elbo"])
+    assert [metric.step for metric in history] == list(training["epoch"])
+
+
+def test_a_run_has_params_metrics_dataset_figures_and_tags(mirrored: Project) -> None:
+    run = runs(store(mirrored))["vae/tuned"]
+    assert run.data.params["lr"] == "0.002"
+    assert run.data.params["hidden"] == "[512, 256]"
+    assert run.data.params["compute.threads"] == "2"
+    assert run.data.params["data.dataset"] == "uci-digits"
+    elbo = json.loads((mirrored.path / "reports/vae/tuned/elbo.json").read_text())
+    assert run.data.metrics["elbo.test.elbo"] == elbo["test"]["elbo"]
+    assert run.data.metrics["elbo.train.iwae_10"] == elbo["train"]["iwae_10"]
+    assert run.inputs is not None
+    (data,) = run.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("uci-digits", elbo["dataset_digest"])
+    tags = run.data.tags
+    assert (tags["stage"], tags["variant"]) == ("train_vae@tuned", "tuned")
+    assert tags["dataset"] == "uci-digits"
+    assert tags["git_commit"] == mirrored.run("git", "rev-parse", "HEAD").strip()
+    assert tags["git_dirty"] == "false"
+    locked = (mirrored.path / "dvc.lock").read_text()
+    assert tags["model_md5"] in locked
+    assert tags["data_md5"] in locked
+    client = MlflowClient(store(mirrored))
+    figures = [item.path for item in client.list_artifacts(run.info.run_id, "figures")]
+    assert "figures/vae_tuned_samples.png" in figures
+    assert len(figures) == 6
+
+
+def test_mirroring_twice_adds_nothing(mirrored: Project) -> None:
+    before = runs(store(mirrored))
+    client = MlflowClient(store(mirrored))
+
+    def points() -> dict[str, int]:
+        return {
+            f"{run.info.run_id} {key}": len(client.get_metric_history(run.info.run_id, key))
+            for run in before.values()
+            for key in run.data.metrics
+        }
+
+    counted = points()
+    printed = mirrored.run("python", "-m", "pipeline.mirror")
+    assert printed.count("is complete") == 4
+    for run in before.values():  # as after a fault in the middle: everything is looked at again
+        client.set_tag(run.info.run_id, "mirrored", "something else")
+    assert mirrored.run("python", "-m", "pipeline.mirror").count("completed") == 4
+    assert points() == counted
+    assert {name: run.info.run_id for name, run in runs(store(mirrored)).items()} == {
+        name: run.info.run_id for name, run in before.items()
+    }
+
+
+def test_training_again_goes_on_in_the_same_run(mirrored: Project, tmp_path: Path) -> None:
+    project = mirrored.copy(tmp_path / "project")
+    before = runs(store(project))["vae/notebook"].info.run_id
+    assert project.repro("--force", "--single-item", "train_vae@notebook") == ["train_vae@notebook"]
+    assert runs(store(project))["vae/notebook"].info.run_id == before
+    history = MlflowClient(store(project)).get_metric_history(before, "test_elbo")
+    assert [metric.step for metric in history] == [1, 2]
+
+
+def test_a_stages_identity_is_what_dvc_lock_says_it_read(
+    reproduced: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(reproduced.path)
+    of = inputs("train_vae@tuned")
+    text = (reproduced.path / "dvc.lock").read_text()
+    entry = text[text.index("  train_vae@tuned:") :]
+    for path, sum_ in of.files.items():
+        assert re.search(rf"path: {re.escape(path)}\n\s+hash: md5\n\s+md5: {sum_}", entry), path
+    assert of.params["vae.tuned.lr"] == 0.002
+    assert of.short_params["data.threshold"] == 0.5
+    assert inputs("train_vae@notebook").digest != of.digest
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """A real `mlflow server`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
+        "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{tmp_path}/server.db",
+        "--artifacts-destination", f"{tmp_path}/artifacts",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=clean_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(120):
+            time.sleep(0.5)
+            try:
+                urllib.request.urlopen(f"{address}/health", timeout=2).read()
+                break
+            except OSError:
+                assert process.poll() is None, "the server died"
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def test_a_server_is_tracked_to_by_one_variable(reproduced: Project, server: str, tmp_path: Path) -> None:
+    project = reproduced.copy(tmp_path / "project")
+    project.run("python", "-m", "pipeline.mirror", MLFLOW_TRACKING_URI=server)
+    found = runs(server)
+    assert set(found) == {"vae/notebook", "vae/tuned", "classifier/annuli", "classifier/images"}
+    run = found["vae/tuned"]
+    path = MlflowClient(server).download_artifacts(
+        run.info.run_id, "figures/vae_tuned_samples.png", str(tmp_path)
+    )
+    original = project.path / "reports/figures/vae_tuned_samples.png"
+    assert Path(path).read_bytes() == original.read_bytes()
+
+
+def test_a_server_that_is_down_is_said_once_and_changes_no_result(project: Project) -> None:
+    before = (project.path / "dvc.lock").read_text()
+    printed = project.run(
+        "dvc", "repro", "--force", "--single-item", "train_vae@notebook",
+        MLFLOW_TRACKING_URI="http://127.0.0.1:9",
+    )  # fmt: skip
+    assert printed.count("MLflow is not tracking train_vae@notebook") == 1
+    assert (project.path / "dvc.lock").read_text() == before
+    printed = project.run(
+        "python", "-m", "pipeline.mirror", status=1, MLFLOW_TRACKING_URI="http://127.0.0.1:9"
+    )
+    assert "MLflow cannot be completed" in printed
+    assert "Traceback" not in printed
+
+
+def test_a_relative_store_is_the_main_repositorys_from_everywhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from pipeline.tracking import tracking_uri
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert tracking_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///team/runs.db")
+    assert tracking_uri(tmp_path) == f"sqlite:///{tmp_path}/team/runs.db"
+    for absolute in ("sqlite:////srv/runs.db", "http://127.0.0.1:5000"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", absolute)
+        assert tracking_uri(tmp_path) == absolute
