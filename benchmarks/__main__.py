@@ -19,10 +19,9 @@ import torch
 
 from benchmarks.notebook_loop import NotebookLoop
 from elbo import training
-from elbo.streams import stream
+from elbo.determinism import prepare, stream
 from elbo.vae import VAE
 from pipeline import dataset
-from pipeline.compute import prepare
 from pipeline.console import UserError, run
 from pipeline.params import load
 from stages.schema import Params

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from elbo.determinism import stream
 from elbo.layers import ACTIVATIONS, Linear, drop
 from elbo.optimization import Diverged, Optimizer, Settings, batches
-from elbo.streams import stream
 
 
 class ClassifierSettings(Settings, Protocol):

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from elbo.bounds import kl_to_prior, log_likelihood, total_log_likelihood
+from elbo.determinism import stream
 from elbo.layers import drop
 from elbo.optimization import Diverged, Optimizer, Settings, batches
-from elbo.streams import stream
 from elbo.vae import LATENT, VAE
 
 EVALUATION_BATCH = 2000  # images a pass: logits of 6 MB stay in the cache

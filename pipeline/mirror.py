@@ -70,7 +70,8 @@ def mirror(store: Store, of: Inputs) -> bool:
     for path in reports:
         if path.name == "training.csv":
             with path.open(newline="") as file:
-                store.log_rows(run_id, [_numbers(row) for row in csv.DictReader(file)])
+                rows = [_numbers(row) for row in csv.DictReader(file)]
+            store.log_rows(run_id, rows, store.steps(run_id))
         elif path.suffix == ".json":
             _log_final(store, run_id, path)
         store.client.log_artifact(run_id, str(path), path.parent.name if path.suffix == ".png" else None)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 LAST_WORDS = 20.0  # seconds that a finished stage waits for a slow server
-ROWS_PER_BATCH = 100  # MLflow takes 1000 metrics a batch
+METRICS_PER_BATCH = 1000  # the most that MLflow takes at once
 
 
 class Store:
@@ -71,26 +71,25 @@ class Store:
         self.client.log_batch(run.info.run_id, params=params)
         return str(run.info.run_id)
 
-    def log_rows(self, run_id: str, rows: Sequence[Mapping[str, Any]], step: str = "epoch") -> None:
-        """Logs rows of metrics, except those (name, step) that the run has."""
+    def log_rows(self, run_id: str, rows: Sequence[Mapping[str, Any]], known: Mapping[str, set[int]]) -> None:
+        """Logs rows of metrics, `epoch` being their step, except those (name, step) that are known."""
         from mlflow.entities import Metric
 
-        known = self._steps(run_id, rows, step)
         now = int(time.time() * 1000)
         metrics = [
-            Metric(key, as_written(value), now, int(row[step]))
+            Metric(key, as_written(value), now, int(row["epoch"]))
             for row in rows
             for key, value in row.items()
-            if key != step and int(row[step]) not in known.get(key, ())
+            if key != "epoch" and int(row["epoch"]) not in known.get(key, ())
         ]
-        for start in range(0, len(metrics), 1000):
-            self.client.log_batch(run_id, metrics=metrics[start : start + 1000])
+        for start in range(0, len(metrics), METRICS_PER_BATCH):
+            self.client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
 
-    def _steps(self, run_id: str, rows: Sequence[Mapping[str, Any]], step: str) -> dict[str, set[int]]:
-        present = self.client.get_run(run_id).data.metrics
-        names = {key for row in rows for key in row if key != step} & set(present)
+    def steps(self, run_id: str) -> dict[str, set[int]]:
+        """The steps that a run has of each metric."""
         return {
-            name: {metric.step for metric in self.client.get_metric_history(run_id, name)} for name in names
+            name: {metric.step for metric in self.client.get_metric_history(run_id, name)}
+            for name in self.client.get_run(run_id).data.metrics
         }
 
 
@@ -129,13 +128,14 @@ class Live:
             store.client.update_run(run_id, status="RUNNING")
             for key, value in self.about.items():
                 store.client.set_tag(run_id, key, value)
+            known = store.steps(run_id)
             finished = False
             while not finished:
                 pending = self._pending()
                 finished = pending[-1] is None
                 rows = [row for row in pending if row is not None]
                 if rows:
-                    store.log_rows(run_id, rows)
+                    store.log_rows(run_id, rows, known)
             store.client.set_terminated(run_id, self.status)
         except Exception as error:  # whatever MLflow, its database or its server comes up with
             warn(
@@ -145,7 +145,7 @@ class Live:
 
     def _pending(self) -> list[dict[str, Any] | None]:
         pending = [self.rows.get()]
-        while pending[-1] is not None and len(pending) < ROWS_PER_BATCH:
+        while pending[-1] is not None:
             try:
                 pending.append(self.rows.get_nowait())
             except queue.Empty:

@@ -32,7 +32,7 @@ def probability(
     names: Sequence[str],
 ) -> Figure:
     """Surfaces (title, (n, n) of p(y=1|x) over a square, x_2 rising by row) with the points over them."""
-    fig = style.figure(5.0 * len(surfaces) + 0.8, 5.2)
+    fig = style.figure(5.0 * len(surfaces) + 0.8, 5.6)
     axes = fig.subplots(1, len(surfaces), sharey=True)
     for cell, (title, surface) in zip(axes, surfaces, strict=True):
         image = cell.imshow(
@@ -45,7 +45,7 @@ def probability(
     axes[0].set_ylabel("$x_2$")
     fig.colorbar(image, ax=axes, label="p(positive | x)", shrink=0.85)
     handles, texts = axes[0].get_legend_handles_labels()
-    axes[0].legend(handles, texts, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
+    fig.legend(handles, texts, loc="outside lower center", ncols=2)
     return fig
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from elbo.determinism import prepare, stream
 from elbo.evaluation import bounds
-from elbo.streams import stream
 from elbo.vae import VAE
 from pipeline import dataset
-from pipeline.compute import prepare
 from pipeline.console import argument, run, say
 from pipeline.files import read_weights, write_csv, write_json
 from pipeline.params import load

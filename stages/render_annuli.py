@@ -9,8 +9,8 @@ import pandas as pd
 import torch
 
 from elbo.classifier import Classifier
+from elbo.determinism import prepare
 from pipeline import dataset
-from pipeline.compute import prepare
 from pipeline.console import run, say
 from pipeline.files import read_weights, write_figure
 from pipeline.params import load

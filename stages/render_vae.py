@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from elbo.streams import stream
+from elbo.determinism import prepare, stream
 from elbo.vae import LATENT, VAE
 from pipeline import dataset
-from pipeline.compute import prepare
 from pipeline.console import argument, run, say
 from pipeline.files import read_weights, write_figure
 from pipeline.params import load

@@ -9,10 +9,9 @@ import pandas as pd
 import torch
 
 from elbo import classifier
+from elbo.determinism import prepare, stream
 from elbo.optimization import Diverged
-from elbo.streams import stream
 from pipeline import dataset
-from pipeline.compute import prepare
 from pipeline.console import UserError, argument, progress, run, say
 from pipeline.files import write_csv, write_json, write_weights
 from pipeline.params import load

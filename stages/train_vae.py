@@ -8,11 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from elbo import training
+from elbo.determinism import prepare, stream
 from elbo.optimization import Diverged
-from elbo.streams import stream
 from elbo.vae import VAE
 from pipeline import dataset
-from pipeline.compute import prepare
 from pipeline.console import UserError, argument, progress, run, say
 from pipeline.files import write_csv, write_weights
 from pipeline.params import load

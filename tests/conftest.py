@@ -33,7 +33,7 @@ OFFLINE = {
 SMALL = {
     r"dataset: mnist": "dataset: uci-digits",
     r"epochs: 20\b": "epochs: 2",
-    r"epochs: 12\b": "epochs: 2",
+    r"epochs: 9\b": "epochs: 2",
     r"epochs: 1000\b": "epochs: 40",
     r"samples: 100\b": "samples: 10",
     r"iwae: \[1, 10, 100\]": "iwae: [1, 10]",

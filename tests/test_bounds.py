@@ -18,9 +18,9 @@ from elbo.bounds import (
     log_normal,
     total_log_likelihood,
 )
+from elbo.determinism import stream
 from elbo.evaluation import bounds
 from elbo.layers import ONE_DNN, Linear
-from elbo.streams import stream
 from elbo.training import score
 from elbo.vae import VAE
 

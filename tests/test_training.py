@@ -13,9 +13,9 @@ from torch import nn
 from torch.distributions import Uniform
 
 from elbo import annuli, classifier, training
+from elbo.determinism import stream
 from elbo.layers import drop
 from elbo.optimization import Diverged, Optimizer, batches, learning_rate
-from elbo.streams import stream
 from elbo.vae import VAE
 from pipeline.params import load
 from stages.schema import Params, Variant

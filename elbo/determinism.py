@@ -1,4 +1,4 @@
-"""Randomness by name: each use has a stream of its own, so none can shift another."""
+"""What makes torch repeat itself: named streams of randomness, and a fixed number of threads."""
 
 from __future__ import annotations
 
@@ -16,3 +16,14 @@ def stream(seed: int, purpose: str, epoch: int = 0) -> torch.Generator:
     name = f"{seed}/{purpose}/{epoch}".encode()
     value = int.from_bytes(hashlib.sha256(name).digest()[:8], "big") >> 1  # manual_seed takes 63 bits
     return torch.Generator().manual_seed(value)
+
+
+def prepare(threads: int) -> None:
+    """Fixes the number of threads, on which float sums depend.
+
+    The first exp and log of a process, when several threads make them at once, may take a path of low
+    precision (pytorch #188792); here one thread makes them first.
+    """
+    torch.set_num_threads(threads)
+    small = torch.ones(2)
+    small.exp(), small.log()
