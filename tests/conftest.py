@@ -126,7 +126,9 @@ def tree(tmp_path: Path) -> Project:
 @pytest.fixture(scope="session")
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The same after one `dvc repro`, shared by the workers; tests that change it take a copy."""
-    folder = tmp_path_factory.getbasetemp().parent / "reproduced"
+    base = tmp_path_factory.getbasetemp()
+    # a worker's folder lies in the session's; without workers the session's own is the place
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "reproduced"
     with FileLock(f"{folder}.lock"):
         if not (folder / "done").is_file():
             project = copy_of_tree(folder)
