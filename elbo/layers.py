@@ -84,5 +84,5 @@ def drop(x: Tensor, share: float, generator: torch.Generator | None, *, rescale:
     """
     if generator is None or share == 0:
         return x
-    kept = torch.rand(x.shape, generator=generator) >= share
+    kept = torch.rand(x.shape, generator=generator).ge_(share)  # 0.0 or 1.0: a bool mask costs a cast
     return x * kept / (1 - share) if rescale else x * kept
