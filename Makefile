@@ -24,7 +24,7 @@ lint: .venv/installed-dev  ## ruff and mypy
 check: .venv/installed  ## is what is committed up to date? (runs no stage)
 	python -m pipeline.stale
 
-bench: .venv/installed  ## speed beside the notebook's own loop, and memory (about 15 minutes)
+bench: .venv/installed  ## speed beside the notebook's own loop, and memory (about 8 minutes)
 	python -m benchmarks
 
 track: .venv/installed  ## complete MLflow from the files

@@ -1,7 +1,7 @@
 """`python -m benchmarks`: epochs beside the notebook's loop, the whole pipeline, DVC's own cost, memory.
 
 Rounds are interleaved, since a shared machine's speed drifts, and the best of each is compared. It needs
-MNIST in data/raw (`make repro` brings it). The totals take a temporary clone and about ten minutes;
+MNIST in data/raw (`make repro` brings it). The totals take a temporary clone and about five minutes;
 `--quick` leaves them out.
 """
 
