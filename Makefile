@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint check bench track ui clean
+.PHONY: help repro test lint check verify bench track ui clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,13 +16,17 @@ repro: .venv/installed  ## install into .venv, run the pipeline (only what chang
 test: .venv/installed-test  ## install and run the tests
 	pytest
 
-lint: .venv/installed-dev  ## ruff and mypy
+lint: .venv/installed-dev  ## ruff, mypy, the schema of the workflow
 	ruff check .
 	ruff format --check .
 	mypy
+	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 check: .venv/installed  ## is what is committed up to date? (runs no stage)
 	python -m pipeline.stale
+
+verify: .venv/installed  ## reproduce HEAD in a clean clone, by force, and compare every number
+	python -m pipeline.verify $(if $(KEEP),--keep '$(KEEP)')
 
 bench: .venv/installed  ## speed beside the notebook's own loop, and memory (about 8 minutes)
 	python -m benchmarks

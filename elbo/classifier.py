@@ -63,6 +63,12 @@ class Classifier(nn.Module):
             h = drop(self.activation(layer(h)), dropout, generator)
         return self.layers[-1](h).squeeze(1)
 
+    def features(self, x: Tensor) -> Tensor:
+        """(N, inputs) to the last hidden layer, (N, width)."""
+        for layer in self.layers[:-1]:
+            x = self.activation(layer(x))
+        return x
+
     def probabilities(self, x: Tensor) -> Tensor:
         """p(y|x): (N, inputs) to (N, classes)."""
         logits = self(x)

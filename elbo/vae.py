@@ -59,11 +59,26 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Latents (N, 2) to logits (N, pixels)."""
-        return self.fc_out(self.activation(self.fc2(self.activation(self.fc1(z)))))
+        return self.fc_out(self.hidden(z))
+
+    def hidden(self, z: Tensor) -> Tensor:
+        """Latents (N, 2) to the last hidden layer (N, hidden), of which the logits are an affine function."""
+        return self.activation(self.fc2(self.activation(self.fc1(z))))
 
     def likelihood(self, z: Tensor) -> Bernoulli:
         """p(x|z) of latents (N, 2): batch shape (N, pixels)."""
         return Bernoulli(logits=self(z))
+
+
+def from_prior(count: int, generator: torch.Generator) -> Tensor:
+    """Latents (count, 2) from N(0, I)."""
+    return torch.randn(count, LATENT, generator=generator)
+
+
+def straight_lines(starts: Tensor, ends: Tensor, steps: int) -> Tensor:
+    """Equally spaced latents from starts (P, 2) to ends (P, 2), ends included: (P, steps, 2)."""
+    share = torch.linspace(0, 1, steps)[:, None]
+    return starts[:, None] + share * (ends - starts)[:, None]
 
 
 class VAE(nn.Module):
@@ -88,6 +103,10 @@ class VAE(nn.Module):
         model = cls(pixels, (first, second), activation, torch.Generator())
         model.load_state_dict(dict(weights))
         return model.eval().requires_grad_(False)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """E[x|z] of latents (N, 2): (N, pixels) in [0, 1]."""
+        return self.decoder(z).sigmoid()
 
     @property
     def prior(self) -> Normal:

@@ -48,10 +48,17 @@ def differences() -> list[str]:
                     found += [f"{stage.addressing}: param {name}" for name in _names(changed)]
                 elif (path := str(item.def_path)) in tracked:
                     found += _compare(stage.addressing, path, sums.get(path))
+                elif Path(path).is_dir() and _whole(path, tracked) and item.workspace_status():
+                    found.append(f"{stage.addressing}: files in {path} differ from dvc.lock")
             made |= {str(out.def_path) for out in stage.outs}
     found += [f"{name}: stands in dvc.lock, but no longer in dvc.yaml" for name in sorted(locked)]
     reports = {path for path in tracked if path.startswith("reports/") and not path.endswith(".gitignore")}
     return found + [f"{path}: no stage makes it" for path in sorted(reports - made)]
+
+
+def _whole(folder: str, tracked: set[str]) -> bool:
+    """Whether git tracks all that lies in a folder."""
+    return all(str(path) in tracked for path in Path(folder).rglob("*") if path.is_file())
 
 
 def _compare(stage: str, path: str, sum_: str | None) -> list[str]:

@@ -17,11 +17,12 @@ matplotlib.rcParams.update(
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": True,
+        "axes.axisbelow": True,
         "grid.color": "#dddddd",
         "grid.linewidth": 0.6,
         "legend.frameon": False,
-        "figure.dpi": 150,
-        "savefig.dpi": 150,
+        "figure.dpi": 120,
+        "savefig.dpi": 120,
         "lines.linewidth": 2.0,
     }
 )

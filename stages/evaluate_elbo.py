@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -12,7 +13,7 @@ from elbo.evaluation import bounds
 from elbo.vae import VAE
 from pipeline import dataset
 from pipeline.console import argument, run, say
-from pipeline.files import read_weights, write_csv, write_json
+from pipeline.files import read_weights, write_csv, write_json, write_npz
 from pipeline.params import load
 from stages.schema import Params
 
@@ -26,6 +27,7 @@ def main() -> None:
     model = VAE.from_weights(weights, activation)
     metrics: dict[str, object] = {**data.identity, "samples": settings.samples}
     rows = []
+    each: dict[str, np.ndarray] = {}
     for split in data.splits:
         # a fixed random choice, in the order of the file; all images where there are not more
         order = torch.randperm(len(data.labels[split]), generator=stream(settings.seed, f"choice {split}"))
@@ -35,6 +37,7 @@ def main() -> None:
         result = bounds(model, images, settings.samples, settings.iwae, noise)
         kl = result.kl.mean(0).tolist()
         metrics[split] = {"images": len(images), **result.summary(), "kl_by_dimension": kl}
+        each |= {f"index_{split}": chosen.numpy(), f"elbo_{split}": result.elbo.numpy()}
         for label in labels.unique().tolist():
             members = labels == label
             about = {"split": split, "class": data.classes[label], "images": int(members.sum())}
@@ -43,6 +46,7 @@ def main() -> None:
             f"{variant}  {split}: "
             + "  ".join(f"{key} {value:.3f}" for key, value in result.summary().items())
         )
+    write_npz(Path("data/elbo", f"{variant}.npz"), **each)
     report = Path("reports/vae", variant)
     write_csv(report / "elbo_by_class.csv", pd.DataFrame(rows))
     write_json(report / "elbo.json", metrics)

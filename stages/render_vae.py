@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from elbo.determinism import prepare, stream
-from elbo.vae import LATENT, VAE
+from elbo.vae import VAE, from_prior, straight_lines
 from pipeline import dataset
 from pipeline.console import argument, run, say
 from pipeline.files import read_weights, write_figure
@@ -17,7 +17,6 @@ from pipeline.params import load
 from plots import vae as plots
 from stages.schema import Params
 
-DIGITS, SIDE, ROWS, STEPS = 6, 8, 8, 10  # as many as in the notebook
 GRID, EXTENT = (
     21,
     3.0,
@@ -33,31 +32,30 @@ def main() -> None:
     images, labels = data.inputs("test"), data.labels["test"]
 
     def decode(z: torch.Tensor) -> np.ndarray:
-        return model.decoder(z).sigmoid().numpy()
+        return model.decode(z).numpy()
 
     def normal(purpose: str, count: int) -> torch.Tensor:
-        return torch.randn(count, LATENT, generator=stream(settings.seed, purpose))
+        return from_prior(count, stream(settings.seed, purpose))
 
     means = model.encoder(images)[0]
-    chosen = torch.randperm(len(images), generator=stream(settings.seed, "digits"))[:DIGITS]
+    chosen = torch.randperm(len(images), generator=stream(settings.seed, "digits"))[: settings.digits]
     names = [data.classes[label] for label in labels[chosen.numpy()]]
     line = torch.linspace(-EXTENT, EXTENT, GRID)
     plane = torch.stack(torch.meshgrid(line, -line, indexing="xy"), dim=-1).flatten(0, 1)
-    starts, ends = normal("interpolation starts", ROWS), normal("interpolation ends", ROWS)
-    share = torch.linspace(0, 1, STEPS)[:, None]
-    paths = (starts[:, None] + share * (ends - starts)[:, None]).flatten(0, 1)
+    starts, ends = (normal(f"interpolation {end}", settings.rows) for end in ("starts", "ends"))
+    paths = straight_lines(starts, ends, settings.steps).flatten(0, 1)
     training = pd.read_csv(Path("reports/vae", variant, "training.csv"))
     notebook = pd.read_csv("data/notebook_elbo.csv") if data.name == "mnist" else None
-    title, samples = data.title, decode(normal("samples", SIDE**2))
+    title, samples = data.title, decode(normal("samples", settings.grid**2))
     figures = {
         "reconstructions": plots.reconstructions(
             images[chosen].numpy(), decode(means[chosen]), names, variant, title
         ),
         "elbo": plots.elbo_curves(training, notebook, variant, title),
-        "samples": plots.samples(samples, SIDE, variant, title),
+        "samples": plots.samples(samples, settings.grid, variant, title),
         "latent_means": plots.latent_means(means.numpy(), labels, data.classes, variant, title),
         "latent_grid": plots.latent_grid(decode(plane), EXTENT, variant, title),
-        "interpolations": plots.interpolations(decode(paths), STEPS, variant, title),
+        "interpolations": plots.interpolations(decode(paths), settings.steps, variant, title),
     }
     for name, figure in figures.items():
         write_figure(Path("reports/figures", f"vae_{variant}_{name}.png"), figure)

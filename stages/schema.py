@@ -14,7 +14,18 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Probability = Annotated[float, Field(gt=0, lt=1)]
 Widths = Annotated[list[Count], Field(min_length=1)]
+OptimizerName = Literal[
+    "gradient descent",
+    "heavy ball",
+    "Nesterov",
+    "Adagrad",
+    "RMSprop",
+    "Adam",
+    "preconditioned by 1/a",
+    "L-BFGS",
+]
 Activation = Literal["relu", "gelu", "silu", "tanh"]
 
 
@@ -27,6 +38,16 @@ class Data(Section):
 
 class Compute(Section):
     threads: Count
+
+
+class Quadratic(Section):
+    a: Annotated[list[Positive], Field(min_length=1)]
+    start: float
+    steps: Count
+    lr: Positive
+    optimizers: Annotated[
+        dict[OptimizerName, Annotated[list[Positive], Field(min_length=1)]], Field(min_length=1)
+    ]
 
 
 class Annuli(Section):
@@ -86,15 +107,61 @@ class EvaluateElbo(Section):
         return self
 
 
+class Price(Section):
+    images: Count
+    samples: Count
+    steps: Count
+    lr: Positive
+
+
+class EvaluateLikelihood(Section):
+    seed: Seed
+    extent: Annotated[float, Field(ge=3)]
+    nodes: Annotated[int, Field(ge=48, multiple_of=12)]
+    refined: Count
+    gap_images: Count
+    checked: Count
+    checks: Annotated[int, Field(ge=10)]
+    price: Price
+
+
+class Critique(Section):
+    seed: Seed
+    samples: Annotated[int, Field(ge=2)]
+    sure: Probability
+    compared: Annotated[int, Field(ge=10)]
+    neighbours: Annotated[int, Field(ge=1, le=9)]
+
+
+class Latents(Section):
+    neighbours: Count
+    silhouette_images: Annotated[int, Field(ge=100)]
+
+
+class Interpolation(Section):
+    seed: Seed
+    pairs: Count
+    sure: Probability
+
+
 class Figures(Section):
     seed: Seed
+    digits: Annotated[int, Field(ge=2)]
+    grid: Count
+    rows: Count
+    steps: Annotated[int, Field(ge=3)]
 
 
 class Params(Section):
     data: Data
     compute: Compute
+    quadratic: Annotated[dict[Name, Quadratic], Field(min_length=1)]
     annuli: Annuli
     classifier: dict[Name, Classifier]
     vae: Annotated[dict[Name, Variant], Field(min_length=1)]
     evaluate_elbo: EvaluateElbo
+    evaluate_likelihood: EvaluateLikelihood
+    critique: Critique
+    latents: Latents
+    interpolation: Interpolation
     figures: Figures

@@ -1,0 +1,141 @@
+"""Minimizing f(x) = Σ a_i x_i² from x_0 by gradient descent and what improves on it, in float64.
+
+Plain gradient descent has the closed form x_k = (1 − 2 lr a)^k x_0: each coordinate shrinks by its own
+factor, oscillates where the factor is negative, and diverges where lr > 1 / a.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+TARGET = 0.01  # the loss that the assignment asks for
+HUGE = 1e100  # a coordinate beyond this has diverged: its square would soon be no number
+
+Make = Callable[[list[nn.Parameter], float, Tensor], torch.optim.Optimizer]
+
+
+class Preconditioned(torch.optim.Optimizer):
+    """Gradient descent along the gradient divided by a: Newton's step, which divides by 2a, times 2 lr."""
+
+    def __init__(self, parameters: list[nn.Parameter], lr: float, a: Tensor) -> None:
+        super().__init__(parameters, {"lr": lr})
+        self.a = a
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None if closure is None else torch.enable_grad()(closure)()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter -= group["lr"] * parameter.grad / self.a
+        return loss
+
+
+OPTIMIZERS: dict[str, Make] = {
+    "gradient descent": lambda p, lr, _: torch.optim.SGD(p, lr),
+    "heavy ball": lambda p, lr, _: torch.optim.SGD(p, lr, momentum=0.9),
+    "Nesterov": lambda p, lr, _: torch.optim.SGD(p, lr, momentum=0.9, nesterov=True),
+    "Adagrad": lambda p, lr, _: torch.optim.Adagrad(p, lr),
+    "RMSprop": lambda p, lr, _: torch.optim.RMSprop(p, lr),
+    "Adam": lambda p, lr, _: torch.optim.Adam(p, lr),
+    "preconditioned by 1/a": lambda p, lr, a: Preconditioned(p, lr, a),
+    "L-BFGS": lambda p, lr, _: torch.optim.LBFGS(
+        p, lr, max_iter=1, history_size=10, tolerance_grad=0, tolerance_change=0
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of one optimizer on D coordinates.
+
+    Attributes:
+        positions: (K + 1, D) x_0 … x_K; fewer steps than asked for where it diverged.
+        losses: (K + 1,) f of them.
+        evaluations: of f and its gradient.
+        diverged: whether it stopped because a coordinate went beyond all bounds.
+    """
+
+    positions: Tensor
+    losses: Tensor
+    evaluations: int
+    diverged: bool
+
+    @property
+    def sign_changes(self) -> list[int]:
+        """Of each coordinate: how often it crosses zero from one step to the next."""
+        signs = self.positions.sign()
+        return ((signs[1:] * signs[:-1]) < 0).sum(0).tolist()
+
+    @property
+    def steps_to_target(self) -> int | None:
+        """The first step whose loss is below `TARGET`; None: never."""
+        below = (self.losses < TARGET).nonzero()
+        return int(below[0, 0]) if len(below) else None
+
+    @property
+    def log10_final(self) -> float | None:
+        """log10 of the last loss, at least -300; None if it diverged."""
+        return None if self.diverged else math.log10(max(self.losses[-1].item(), 1e-300))
+
+
+def objective(x: Tensor, a: Tensor) -> Tensor:
+    """f(x) = Σ a_i x_i²: (…, D) and (D,) to (…)."""
+    return (a * x.square()).sum(-1)
+
+
+def minimize(name: str, lr: float, a: Sequence[float], start: float, steps: int) -> Run:
+    """Takes `steps` steps of an optimizer from x_0 = (start, …, start), with torch's gradients.
+
+    Raises:
+        KeyError: no optimizer has this name.
+    """
+    curvature = torch.tensor(a, dtype=torch.float64)
+    x = nn.Parameter(torch.full_like(curvature, start))
+    optimizer = OPTIMIZERS[name]([x], lr, curvature)
+    evaluations = 0
+
+    def closure() -> Any:
+        nonlocal evaluations
+        evaluations += 1
+        optimizer.zero_grad()
+        loss = objective(x, curvature)
+        loss.backward()
+        return loss
+
+    positions = [x.detach().clone()]
+    for _ in range(steps):
+        optimizer.step(closure)
+        positions.append(x.detach().clone())
+        if not (positions[-1].abs() < HUGE).all():
+            break
+    path = torch.stack(positions)
+    diverged = not bool((path[-1].abs() < HUGE).all())
+    return Run(path, objective(path, curvature), evaluations, diverged)
+
+
+def contraction(a: Sequence[float], lr: float) -> list[float]:
+    """The factor 1 − 2 lr a by which a step of gradient descent multiplies each coordinate."""
+    return [1 - 2 * lr * value for value in a]
+
+
+def closed_form(a: Sequence[float], lr: float, start: float, steps: int) -> Tensor:
+    """(steps + 1, D) x_k = (1 − 2 lr a)^k x_0 of gradient descent."""
+    factors = torch.tensor(contraction(a, lr), dtype=torch.float64)
+    return start * factors ** torch.arange(steps + 1, dtype=torch.float64)[:, None]
+
+
+def facts(a: Sequence[float], lr: float, start: float, run: Run) -> dict[str, Any]:
+    """What theory says of gradient descent on `a`, and how far a run of it lies from the closed form."""
+    exact = closed_form(a, lr, start, len(run.positions) - 1)
+    return {
+        "contraction": contraction(a, lr),
+        "largest_stable_lr": 1 / max(a),
+        "condition_number": max(a) / min(a),
+        "log10_deviation": math.log10(max((run.positions - exact).abs().max().item(), 1e-300)),
+    }

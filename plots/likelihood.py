@@ -1,0 +1,167 @@
+"""What the ELBO misses: exact posteriors beside their Gaussians, gaps by class, a map of log p(x)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Ellipse
+
+from plots import style
+
+MASSES = (0.5, 0.9, 0.99)  # of the posterior inside each contour
+DEVIATIONS = 2  # of a Gaussian, at its ellipse
+
+
+def posteriors(panels: Mapping[str, Mapping[str, Any]], title: str, data: str) -> Figure:
+    """Exact posteriors as contours, the encoder's Gaussian and q* over them, and the image beside.
+
+    Args:
+        panels: by name, `z1` (n1,), `z2` (n2,), `log_joint` (n2, n1), `loc` and `scale` (2, 2) and
+            `elbo` (2,) of the encoder's q and of q*, `picture` (side, side), `log_likelihood`.
+    """
+    fig = style.figure(4.1 * len(panels), 4.9)
+    looks = ((style.SECOND, "-"), (style.FIRST, "--"))
+    for axes, (name, panel) in zip(fig.subplots(1, len(panels)), panels.items(), strict=True):
+        mass = np.exp(panel["log_joint"].astype(np.float64) - panel["log_joint"].max())
+        ordered = np.sort(mass.ravel())[::-1]
+        inside = ordered.cumsum() / ordered.sum()
+        levels = [ordered[min(int(np.searchsorted(inside, share)), len(ordered) - 1)] for share in MASSES]
+        levels = sorted({*levels}) or [0.5]
+        axes.contour(panel["z1"], panel["z2"], mass, levels=levels, colors="#444444", linewidths=1.2)
+        extremes = []
+        for (colour, dashes), loc, scale in zip(looks, panel["loc"], panel["scale"], strict=True):
+            size = 2 * DEVIATIONS * scale
+            axes.add_patch(Ellipse(loc, *size, fill=False, ec=colour, ls=dashes, lw=2.2))
+            axes.plot(*loc, "+", color=colour, ms=9, mew=2)
+            extremes += [loc - 1.3 * size / 2, loc + 1.3 * size / 2]
+        rows, columns = np.nonzero(mass >= levels[0])
+        z1, z2 = panel["z1"][columns], panel["z2"][rows]
+        extremes += [np.array([z1.min(), z2.min()]), np.array([z1.max(), z2.max()])]
+        corners = np.stack(extremes)
+        low, high = corners.min(0), corners.max(0)
+        half = 0.58 * max(high - low)
+        centre = (low + high) / 2
+        axes.set(
+            xlim=(centre[0] - half, centre[0] + half), ylim=(centre[1] - half, centre[1] + half),
+            xlabel="$z_1$", ylabel="$z_2$",
+        )  # fmt: skip
+        axes.set_aspect("equal")
+        axes.locator_params(nbins=4)
+        exact, (encoder, best) = panel["log_likelihood"], panel["elbo"]
+        inference, approximation, amortization = (
+            round(float(gap), 2) + 0.0  # no minus zero
+            for gap in (exact - encoder, exact - best, best - encoder)
+        )
+        axes.set_title(
+            f"{name} gap: {inference:.2f} nats\napproximation {approximation:.2f}, "
+            f"amortization {amortization:.2f}",
+            fontsize=10.5,
+        )
+        corner = axes.inset_axes((0.02, 0.78, 0.2, 0.2))
+        corner.imshow(panel["picture"], cmap=style.INK, vmin=0, vmax=1, interpolation="nearest")
+        corner.set(xticks=[], yticks=[])
+        corner.grid(False)
+    handles = [
+        Line2D([], [], color="#444444", lw=1.2, label="exact posterior: 50, 90, 99 % of its mass"),
+        Line2D([], [], color=style.SECOND, lw=2.2, label="encoder's q, two standard deviations"),
+        Line2D([], [], color=style.FIRST, lw=2.2, ls="--", label="q* from there"),
+    ]
+    fig.legend(
+        handles=handles, loc="outside upper center", ncols=3, fontsize=9.5, title=title, title_fontsize=12
+    )
+    style.caption(fig, f"binarized test images of {data}")
+    return fig
+
+
+def decomposition(table: pd.DataFrame, title: str, data: str) -> Figure:
+    """The inference gap by class, stacked: the best Gaussian's, what ascent is stuck at, the encoder's.
+
+    Args:
+        table: `split`, `class`, `approximation_of_better_start`, `approximation`, `amortization`, and
+            `inference_se`.
+    """
+    splits = list(dict.fromkeys(table["split"]))
+    fig = style.figure(5.0 * len(splits), 4.4)
+    for axes, split in zip(np.atleast_1d(fig.subplots(1, len(splits), sharey=True)), splits, strict=True):
+        rows = table[table["split"] == split]
+        places = np.arange(len(rows))
+        best = rows["approximation_of_better_start"].to_numpy()
+        stuck = rows["approximation"].to_numpy() - best
+        amortized = rows["amortization"].to_numpy()
+        axes.bar(places, best, 0.7, color=style.FIRST, label="approximation: of the best Gaussian")
+        axes.bar(
+            places, stuck, 0.7, bottom=best, color="#88AACC", label="approximation: another mode is better"
+        )
+        axes.bar(
+            places, amortized, 0.7, bottom=best + stuck, color=style.POSITIVE, label="amortization",
+            yerr=rows["inference_se"], ecolor="#555555", capsize=2,
+        )  # fmt: skip
+        names = style.short([str(name) for name in rows["class"]])
+        turned = max(map(len, names)) > 2
+        axes.set_xticks(places, names, rotation=60 if turned else 0, ha="right" if turned else "center")
+        axes.set(xlabel="class", title=f"{split}: {int(rows['gap_images'].sum())} images")
+        axes.grid(False, axis="x")
+        if split == splits[0]:
+            axes.set_ylabel("nats an image")
+            handles, labels = axes.get_legend_handles_labels()
+    fig.legend(
+        handles[::-1],
+        labels[::-1],
+        loc="outside upper center",
+        ncols=3,
+        fontsize=9.5,
+        title=title,
+        title_fontsize=12,
+    )
+    style.caption(fig, f"binarized {data}; bars: standard error of the whole gap")
+    return fig
+
+
+def likelihood_map(means: np.ndarray, log_likelihood: np.ndarray, title: str, data: str) -> Figure:
+    """Posterior means (N, 2) coloured by log p(x) of their images."""
+    fig = style.figure(7.6, 6.4)
+    axes = fig.subplots()
+    low, high = np.quantile(log_likelihood, (0.02, 0.98))
+    order = np.random.default_rng(0).permutation(len(means))
+    points = axes.scatter(
+        means[order, 0], means[order, 1], c=log_likelihood[order], cmap=style.RAMP, vmin=low, vmax=high,
+        s=8, linewidths=0,
+    )  # fmt: skip
+    reach = np.quantile(np.abs(means), 0.998) * 1.05
+    axes.set(xlabel="$z_1$", ylabel="$z_2$", title=title, xlim=(-reach, reach), ylim=(-reach, reach))
+    axes.set_aspect("equal")
+    fig.colorbar(points, ax=axes, shrink=0.85, extend="both").set_label("log p(x) (nats)")
+    style.caption(fig, f"{len(means)} binarized test images of {data}")
+    return fig
+
+
+def bounds(values: Sequence[tuple[str, float]], title: str, data: str) -> Figure:
+    """Lower bounds of the mean log-likelihood, from the loosest to the exact value."""
+    fig = style.figure(7.0, 0.52 * len(values) + 1.5)
+    axes = fig.subplots()
+    names, numbers = zip(*values, strict=True)
+    exact = numbers[-1]
+    places = np.arange(len(values))[::-1]
+    axes.hlines(places, numbers, exact, color="#bbbbbb", lw=2)
+    axes.scatter(numbers, places, s=60, color=[style.FIRST] * (len(values) - 1) + [style.SECOND], zorder=3)
+    for place, value in zip(places, numbers, strict=True):
+        axes.annotate(
+            f"{value:.2f}",
+            (value, place),
+            xytext=(0, 8),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9.5,
+        )
+    axes.axvline(exact, color=style.SECOND, lw=1.2, ls="--")
+    axes.set_yticks(places, names)
+    axes.set(xlabel="nats an image, mean over the test images", title=title)
+    axes.margins(x=0.12, y=0.22)
+    axes.grid(False, axis="y")
+    style.caption(fig, f"binarized {data}")
+    return fig

@@ -1,0 +1,209 @@
+"""The report: all questions, numbers that stand in files, sentences chosen by them, a page that works."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from pipeline.report import (
+    collapsed,
+    environment,
+    extreme,
+    gather,
+    number,
+    power,
+    render,
+    share,
+    to_html,
+    words,
+)
+from stages.render_report import TEMPLATES, context
+from tests.closure import ROOT
+from tests.conftest import Project
+
+QUESTIONS = ("1a", "1b", "1c", "2a", "2b", "2c", "3a", "3b", "3c", "3d", "3e", "3f", "3g", "4a", "4b", "4c")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def markdown(project: Project) -> str:
+    return (project.path / "reports/README.md").read_text()
+
+
+def test_every_question_of_the_notebook_has_its_section(reproduced: Project) -> None:
+    headings = re.findall(r"^### (\w+):", markdown(reproduced), re.M)
+    assert [name for name in headings if name in QUESTIONS] == list(QUESTIONS)
+
+
+def test_numbers_are_those_of_the_metrics_files(reproduced: Project) -> None:
+    text = markdown(reproduced)
+    for variant in ("notebook", "tuned"):
+        folder = reproduced.path / "reports/vae" / variant
+        exact = json.loads((folder / "likelihood.json").read_text())["test"]
+        seen = json.loads((folder / "critique.json").read_text())
+        for value in (exact["log_likelihood"], exact["gaps"]["amortization"]):
+            assert f"{value:.2f}".replace("-", "−") in text
+        assert f"{100 * seen['unsure']:.1f} %" in text
+
+
+def test_every_link_and_picture_is_a_file_beside_it(reproduced: Project) -> None:
+    for alt, target in re.findall(r"(!?\[[^\]]*\])\(([^)]+)\)", markdown(reproduced)):
+        assert (reproduced.path / "reports" / target).is_file(), target
+        assert len(alt) > 10 or not alt.startswith("!"), f"{target} has no alternative text"
+
+
+def test_without_mnist_nothing_is_claimed_of_mnist(reproduced: Project) -> None:
+    text = markdown(reproduced)
+    assert "does not apply" in text
+    assert "**uci-digits**" in text
+    for claim in (
+        "the reference's -",
+        "the reference's −",
+        "−137.67",
+        "What the notebook saw by eye",
+        "read by eye",
+    ):
+        assert claim not in text, claim
+
+
+def test_the_committed_report_compares_with_the_reference() -> None:
+    text = (ROOT / "reports/README.md").read_text()
+    assert "| −137.67 |" in text
+    assert "does not apply" not in text
+    assert "What the notebook saw by eye" in text
+
+
+def test_sentences_follow_the_numbers(reproduced: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same templates over changed metrics say the opposite."""
+    monkeypatch.chdir(reproduced.path)
+    found = context()
+    templates = environment(TEMPLATES)
+
+    def text() -> str:
+        return " ".join(render(templates, "report.md.j2", **found).split())
+
+    ill = found["quadratic"]["ill_conditioned"]
+    assert "**Why it oscillates:** a step multiplies the steepest coordinate by −0.920" in text()
+    ill["metrics"]["sign_changes"] = [0, 0]
+    ill["metrics"]["contraction"] = [0.98, 0.5]
+    assert "No coordinate changes sign: the factors lie between 0.5000 and 0.9800" in text()
+    annuli = found["classifier"]["annuli"]["metrics"]
+    annuli["accuracy"] = 1.0
+    assert "So the classes are separated" in text()
+    annuli["accuracy"] = 0.97
+    assert "So the network has not separated the classes" in text()
+    seen = found["vae"]["notebook"]["critique"]
+    seen["histogram_distance"], seen["histogram_distance_by_chance"] = 0.5, 0.01
+    loud = text()
+    seen["histogram_distance"] = 0.01
+    assert "*Rare:* none." not in loud.partition("**tuned**")[0].partition("3e:")[2]
+    assert "*Rare:* none. 1.0 % of the samples" in text()
+    gaps = found["vae"]["notebook"]["likelihood"]["test"]["gaps"]
+    gaps |= {
+        "inference": 4.0,
+        "amortization": 1.0,
+        "approximation": 3.0,
+        "approximation_of_better_start": 2.9,
+    }
+    assert "25 % is the price of amortization. Starting at the posterior's mode changes little" in text()
+    gaps["approximation_of_better_start"] = 0.1
+    assert "most of the Gaussian's part is the encoder's as well" in text()
+    found["dataset"] = found["dataset"] | {"fallback_for": "mnist"}
+    assert "**These are not the numbers of mnist.**" in text()
+
+
+def test_a_changed_template_reruns_the_report_alone(project: Project) -> None:
+    project.edit("What the notebook describes, measured", "Measured", file="stages/report/report.md.j2")
+    assert set(project.repro()) == {"render_report"}
+    assert markdown(project).startswith("# Measured\n")
+    assert "<title>Measured</title>" in (project.path / "reports/report.html").read_text()
+
+
+def test_a_name_that_is_not_there_is_an_error_and_no_empty_place(tmp_path: Path) -> None:
+    (tmp_path / "page.j2").write_text("{{ metrics.elbow }}")
+    with pytest.raises(Exception, match="elbow"):
+        render(environment(tmp_path), "page.j2", metrics={"elbo": 1.0})
+    with pytest.raises(FileNotFoundError):
+        to_html("![a picture](missing.png)", tmp_path)
+    with pytest.raises(FileNotFoundError):
+        gather(tmp_path, ["missing"])
+
+
+def test_numbers_are_typeset() -> None:
+    assert number(-1234.567) == "−1,234.57"
+    assert number(0.5, 1, sign=True) == "+0.5"
+    assert number(None) == share(None) == "–"
+    assert share(0.1234) == "12.3 %"
+    assert power(-1.524307) == "0.030"
+    assert power(-44.220797) == "6.0·10⁻⁴⁵"
+    assert power(-300.0) == "0"
+    assert power(None) == "diverged"
+    assert words(["a"]) == "a"
+    assert words(["a", "b", "c"]) == "a, b and c"
+    assert collapsed([9, 9, 4, 4, 9]) == [9, 4, 9]
+    table: list[dict[str, Any]] = [{"a": 1, "b": 10}, {"a": 2, "b": 40}, {"a": None, "b": 1}]
+    assert extreme(table, "a") == table[1]
+    assert extreme(table, "a", "b", least=True) == table[1]
+
+
+def test_formulas_become_mathml_and_pictures_are_inlined(tmp_path: Path) -> None:
+    (tmp_path / "one.png").write_bytes(b"\x89PNG")
+    body, sections = to_html('## A "title"\n\n$x_k$\n\n![two "words"](one.png)\n', tmp_path)
+    assert "<math" in body
+    assert "<msub>" in body
+    assert 'src="data:image/png;base64,iVBORw=="' in body
+    assert html.unescape(re.findall(r'alt="([^"]*)"', body)[0]) == 'two "words"'
+    assert [name for _, name in sections] == ['A "title"']
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        if os.environ.get("REQUIRE_TOOLS"):
+            pytest.fail("no Chromium here, and REQUIRE_TOOLS asks for it")
+        pytest.skip("no Chromium here: `apt-get install chromium` (or Google Chrome) to run this")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("opened", [False, True])
+def test_the_page_works_in_a_browser(
+    browser: Browser, reproduced: Project, width: int, scheme: str, opened: bool
+) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    said: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((reproduced.path / "reports/report.html").as_uri())
+    page.eval_on_selector_all("details", f"all => all.forEach(one => one.open = {str(opened).lower()})")
+    assert not said
+    assert [url for url in asked if not url.startswith("data:")] == [page.url], "it is one file"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    pictures = page.evaluate(
+        "[...document.images].map(one => [one.alt, one.naturalWidth, one.getBoundingClientRect().right])"
+    )
+    assert len(pictures) > 40
+    for alt, natural, right in pictures:
+        assert len(alt) > 10
+        assert natural > 0, alt
+        assert right <= width, alt
+    assert page.evaluate("document.querySelectorAll('math').length") > 20
+    ink, paper = page.evaluate("(s => [s.color, s.backgroundColor])(getComputedStyle(document.body))")
+    brightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (ink, paper)]
+    assert (brightness[0] < brightness[1]) == (scheme == "light")
+    context.close()
