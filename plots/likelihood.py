@@ -142,7 +142,7 @@ def likelihood_map(means: np.ndarray, log_likelihood: np.ndarray, title: str, da
 
 def bounds(values: Sequence[tuple[str, float]], title: str, data: str) -> Figure:
     """Lower bounds of the mean log-likelihood, from the loosest to the exact value."""
-    fig = style.figure(7.0, 0.52 * len(values) + 1.5)
+    fig = style.figure(7.0, max(3.5, 0.52 * len(values) + 1.5))
     axes = fig.subplots()
     names, numbers = zip(*values, strict=True)
     exact = numbers[-1]

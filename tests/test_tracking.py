@@ -63,7 +63,7 @@ def test_a_run_has_params_metrics_dataset_figures_and_tags(mirrored: Project) ->
     run = runs(store(mirrored))["vae/tuned"]
     assert run.data.params["lr"] == "0.002"
     assert run.data.params["hidden"] == "[512, 256]"
-    assert run.data.params["compute.threads"] == "2"
+    assert run.data.params["compute.threads"] == "1"
     assert run.data.params["data.dataset"] == "uci-digits"
     elbo = json.loads((mirrored.path / "reports/vae/tuned/elbo.json").read_text())
     assert run.data.metrics["elbo.test.elbo"] == elbo["test"]["elbo"]
