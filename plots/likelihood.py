@@ -24,7 +24,7 @@ def posteriors(panels: Mapping[str, Mapping[str, Any]], title: str, data: str) -
         panels: by name, `z1` (n1,), `z2` (n2,), `log_joint` (n2, n1), `loc` and `scale` (2, 2) and
             `elbo` (2,) of the encoder's q and of q*, `picture` (side, side), `log_likelihood`.
     """
-    fig = style.figure(4.1 * len(panels), 4.9)
+    fig = style.figure(4.1 * len(panels), 5.3)
     looks = ((style.SECOND, "-"), (style.FIRST, "--"))
     for axes, (name, panel) in zip(fig.subplots(1, len(panels)), panels.items(), strict=True):
         mass = np.exp(panel["log_joint"].astype(np.float64) - panel["log_joint"].max())
@@ -50,6 +50,7 @@ def posteriors(panels: Mapping[str, Mapping[str, Any]], title: str, data: str) -
             xlim=(centre[0] - half, centre[0] + half), ylim=(centre[1] - half, centre[1] + half),
             xlabel="$z_1$", ylabel="$z_2$",
         )  # fmt: skip
+        axes.xaxis.labelpad = 1  # clear of the caption
         axes.set_aspect("equal")
         axes.locator_params(nbins=4)
         exact, (encoder, best) = panel["log_likelihood"], panel["elbo"]
