@@ -115,6 +115,7 @@ def totals(peer: float) -> None:
             "evaluate_elbo tuned",
             "evaluate_likelihood tuned",
             "critique tuned",
+            "analyse_latents tuned",
             "render_vae tuned",
             "train_classifier images",
         ):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -83,3 +85,67 @@ def follow(
         (images[:, 1:] - images[:, :-1]).norm(dim=2),
         (images[:, -1] - images[:, 0]).norm(dim=1),
     )
+
+
+def between_centres(
+    follow_lines: Callable[[Tensor, Tensor], Lines], means: Tensor, labels: Tensor
+) -> tuple[list[tuple[int, int]], Lines]:
+    """The pairs of classes that occur, and the lines from the first's centre to the second's.
+
+    Args:
+        follow_lines: from starts (P, 2) and ends (P, 2) to lines.
+        means: (N, 2), of which a class's centre is the median.
+        labels: (N,).
+    """
+    present = labels.unique().tolist()
+    centres = {label: means[labels == label].median(0).values for label in present}
+    pairs = list(itertools.combinations(present, 2))
+    starts, ends = (torch.stack([centres[pair[end]] for pair in pairs]) for end in (0, 1))
+    return pairs, follow_lines(starts, ends)
+
+
+def by_pair(
+    names: Sequence[str], pairs: Sequence[tuple[int, int]], of_centres: Lines, others: Lines
+) -> list[dict[str, float | str | None]]:
+    """Of each pair of classes: the line between its centres, and what happens on others that join it.
+
+    Others join a pair if the judge is sure that their ends show its classes; `random_faithful` is None where
+    no line does.
+    """
+    first, second = torch.tensor(pairs).T
+    faithful = of_centres.faithful(first, second)
+    low, high = others.labels[:, [0, -1]].sort(1).values.T
+    clear = others.sure[:, 0] & others.sure[:, -1]
+    of_others = others.faithful(low, high)
+    rows: list[dict[str, float | str | None]] = []
+    for place, (a, b) in enumerate(pairs):
+        like = clear & (low == a) & (high == b)
+        rows.append(
+            {
+                "first": names[a],
+                "second": names[b],
+                "faithful": faithful[place].item(),
+                "transitions": int(of_centres.transitions[place]),
+                "unsure": (~of_centres.sure[place]).double().mean().item(),
+                "detour": of_centres.detour[place].item(),
+                "largest_step": of_centres.largest[place].item(),
+                "random_lines": int(like.sum()),
+                "random_faithful": of_others[like].mean().item() if like.any() else None,
+            }
+        )
+    return rows
+
+
+def by_step(names: Sequence[str], lines: Lines) -> list[dict[str, float | str]]:
+    """The verdict on each step of each line, both numbered from 1."""
+    return [
+        {
+            "row": row + 1,
+            "step": step + 1,
+            "verdict": names[int(lines.labels[row, step])],
+            "confidence": lines.confidence[row, step].item(),
+            "sure": int(lines.sure[row, step]),
+        }
+        for row in range(lines.labels.shape[0])
+        for step in range(lines.labels.shape[1])
+    ]

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,12 +59,28 @@ def write_csv(path: Path | str, table: pd.DataFrame) -> None:
 
 
 def write_npz(path: Path | str, **arrays: np.ndarray) -> None:
-    """Writes arrays uncompressed, in the order of their names (numpy gives its zip entries a fixed date)."""
+    """Writes arrays uncompressed, in the order of their names, each zip entry with the same fixed date.
+
+    Not by `numpy.savez`, which streams its entries: their headers then depend on Python's version (3.11.4
+    changed them), where those of entries written at once do not.
+    """
     import numpy as np
 
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **{name: arrays[name] for name in sorted(arrays)})
+    with zipfile.ZipFile(buffer, "w") as file:
+        for name in sorted(arrays):
+            entry = io.BytesIO()
+            np.lib.format.write_array(entry, np.asanyarray(arrays[name]), allow_pickle=False)
+            file.writestr(zipfile.ZipInfo(f"{name}.npy"), entry.getvalue())
     write_bytes(path, buffer.getvalue())
+
+
+def read_npz(path: Path | str) -> dict[str, np.ndarray]:
+    """Reads what `write_npz` wrote, without pickle."""
+    import numpy as np
+
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
 def write_weights(path: Path | str, tensors: Mapping[str, torch.Tensor], about: str) -> None:

@@ -17,6 +17,25 @@ MASSES = (0.5, 0.9, 0.99)  # of the posterior inside each contour
 DEVIATIONS = 2  # of a Gaussian, at its ellipse
 
 
+def panels(arrays: Mapping[str, np.ndarray], images: np.ndarray) -> dict[str, dict[str, Any]]:
+    """What `posteriors` draws, of the images with the best, the median and the worst gap.
+
+    Args:
+        arrays: of each, `<name>_image`, its place among the images, and `<name>_` with the keys below;
+            `log_likelihood_test` (N,).
+        images: (N, pixels).
+    """
+    made: dict[str, dict[str, Any]] = {}
+    for name in ("best", "median", "worst"):
+        place = int(arrays[f"{name}_image"])
+        made[name] = {
+            key: arrays[f"{name}_{key}"] for key in ("z1", "z2", "log_joint", "loc", "scale", "elbo")
+        }
+        made[name]["picture"] = style.square(images[place : place + 1])[0]
+        made[name]["log_likelihood"] = arrays["log_likelihood_test"][place]
+    return made
+
+
 def posteriors(panels: Mapping[str, Mapping[str, Any]], title: str, data: str) -> Figure:
     """Exact posteriors as contours, the encoder's Gaussian and q* over them, and the image beside.
 
@@ -139,6 +158,15 @@ def likelihood_map(means: np.ndarray, log_likelihood: np.ndarray, title: str, da
     fig.colorbar(points, ax=axes, shrink=0.85, extend="both").set_label("log p(x) (nats)")
     style.caption(fig, f"{len(means)} binarized test images of {data}")
     return fig
+
+
+def ladder(elbo: Mapping[str, Any], exact: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """The bounds in `elbo` (`elbo`, `iwae_<k>`) by rising k, and the `log_likelihood` in `exact`."""
+    ks = sorted(int(key.removeprefix("iwae_")) for key in elbo if key.startswith("iwae_"))
+    steps = [(f"IWAE, k = {k}" if k > 1 else "ELBO", float(elbo[f"iwae_{k}"])) for k in ks]
+    if ks[0] != 1:
+        steps.insert(0, ("ELBO", float(elbo["elbo"])))
+    return [*steps, ("log p(x)", float(exact["log_likelihood"]))]
 
 
 def bounds(values: Sequence[tuple[str, float]], title: str, data: str) -> Figure:

@@ -15,7 +15,7 @@ from elbo.price import price
 from elbo.vae import VAE
 from pipeline import dataset
 from pipeline.console import argument, run, say
-from pipeline.files import read_weights, write_csv, write_json, write_npz
+from pipeline.files import read_npz, read_weights, write_csv, write_json, write_npz
 from pipeline.params import load
 from stages.schema import Params
 
@@ -28,8 +28,8 @@ def main() -> None:
     prepare(compute.threads)
     data = dataset.load("data/binarized.npz")
     model = VAE.from_weights(read_weights(Path("models/vae", f"{variant}.safetensors")), activation)
-    with np.load(Path("data/elbo", f"{variant}.npz"), allow_pickle=False) as file:
-        bounds = {name: torch.from_numpy(file[name]) for name in file.files}
+    scored = read_npz(Path("data/elbo", f"{variant}.npz"))
+    bounds = {name: torch.from_numpy(values) for name, values in scored.items()}
     metrics: dict[str, object] = dict(data.identity)
     arrays: dict[str, np.ndarray] = {}
     rows = []

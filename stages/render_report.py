@@ -1,4 +1,7 @@
-"""Stage render_report: all numbers and figures in the order of the notebook, as Markdown and as one page."""
+"""Stage render_report: all numbers and figures in the order of the notebook, as Markdown and as one page.
+
+It draws one picture of its own: the graph of the stages, read off dvc.yaml.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.console import run, say
-from pipeline.files import read_json, write_bytes
+from pipeline.files import read_json, write_bytes, write_figure
+from pipeline.graph import layers, stages
 from pipeline.params import PARAMS, load, read
 from pipeline.report import environment, gather, render, rows, to_html
+from plots.pipeline import graph
 from stages.schema import Params
 
 TEMPLATES = Path("stages/report")
 REPORTS = Path("reports")
+PIPELINE = "stages/pipeline.yaml"  # dvc.yaml by a name that DVC takes for a dependency
 
 
 def main() -> None:
     load(Params)
+    pipeline = stages(PIPELINE)
+    arrows = {name: sorted(pipeline.successors(name)) for name in pipeline}
+    figure = graph(layers(pipeline), arrows, "from dvc.yaml; the stages of a matrix are drawn as one")
+    write_figure(REPORTS / "pipeline.png", figure)
     templates = environment(TEMPLATES)
     text = render(templates, "report.md.j2", **context())
     body, sections = to_html(text, REPORTS)

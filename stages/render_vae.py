@@ -1,4 +1,4 @@
-"""Stage render_vae@VARIANT: the figures of a trained VAE."""
+"""Stage render_vae@VARIANT: the figures of a trained VAE, and of all that was measured of it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from elbo.determinism import prepare, stream
 from elbo.vae import VAE, from_prior, straight_lines
 from pipeline import dataset
 from pipeline.console import argument, run, say
-from pipeline.files import read_weights, write_figure
+from pipeline.files import read_json, read_npz, read_weights, write_figure
 from pipeline.params import load
+from plots import classifier, critique, likelihood
 from plots import vae as plots
 from stages.schema import Params
 
-GRID, EXTENT = (
-    21,
-    3.0,
-)  # latents a side of the decoded plane; three standard deviations of the prior
+GRID, EXTENT = 21, 3.0  # latents a side of the decoded plane; three standard deviations of the prior
+NAMES = {"class": str, "verdict": str, "first": str, "second": str}  # of classes: "7" is no number
 
 
 def main() -> None:
@@ -29,7 +28,8 @@ def main() -> None:
     prepare(compute.threads)
     data = dataset.load("data/binarized.npz")
     model = VAE.from_weights(read_weights(Path("models/vae", f"{variant}.safetensors")), activation)
-    images, labels = data.inputs("test"), data.labels["test"]
+    images, labels, names, about = data.inputs("test"), data.labels["test"], data.classes, data.title
+    report = Path("reports/vae", variant)
 
     def decode(z: torch.Tensor) -> np.ndarray:
         return model.decode(z).numpy()
@@ -37,29 +37,64 @@ def main() -> None:
     def normal(purpose: str, count: int) -> torch.Tensor:
         return from_prior(count, stream(settings.seed, purpose))
 
-    means = model.encoder(images)[0]
+    def table(name: str) -> pd.DataFrame:
+        return pd.read_csv(report / f"{name}.csv", dtype=NAMES)
+
+    def title(text: str) -> str:
+        return f"{text}: {variant}"
+
+    notebook = pd.read_csv("data/notebook_elbo.csv") if data.name == "mnist" else None
+    latents = model.encoder(images)[0]
+    means = latents.numpy()
     chosen = torch.randperm(len(images), generator=stream(settings.seed, "digits"))[: settings.digits]
-    names = [data.classes[label] for label in labels[chosen.numpy()]]
+    digits = [names[label] for label in labels[chosen.numpy()]]
     line = torch.linspace(-EXTENT, EXTENT, GRID)
     plane = torch.stack(torch.meshgrid(line, -line, indexing="xy"), dim=-1).flatten(0, 1)
+    samples = decode(normal("samples", settings.grid**2))
     starts, ends = (normal(f"interpolation {end}", settings.rows) for end in ("starts", "ends"))
-    paths = straight_lines(starts, ends, settings.steps).flatten(0, 1)
-    training = pd.read_csv(Path("reports/vae", variant, "training.csv"))
-    notebook = pd.read_csv("data/notebook_elbo.csv") if data.name == "mnist" else None
-    title, samples = data.title, decode(normal("samples", settings.grid**2))
+    paths = decode(straight_lines(starts, ends, settings.steps).flatten(0, 1))
     figures = {
         "reconstructions": plots.reconstructions(
-            images[chosen].numpy(), decode(means[chosen]), names, variant, title
+            images[chosen].numpy(), decode(latents[chosen]), digits, variant, about
         ),
-        "elbo": plots.elbo_curves(training, notebook, variant, title),
-        "samples": plots.samples(samples, settings.grid, variant, title),
-        "latent_means": plots.latent_means(means.numpy(), labels, data.classes, variant, title),
-        "latent_grid": plots.latent_grid(decode(plane), EXTENT, variant, title),
-        "interpolations": plots.interpolations(decode(paths), settings.steps, variant, title),
+        "elbo": plots.elbo_curves(table("training"), notebook, variant, about),
+        "samples": plots.samples(samples, settings.grid, variant, about),
+        "latent_means": plots.latent_means(means, labels, names, variant, about),
+        "latent_grid": plots.latent_grid(decode(plane), EXTENT, variant, about),
+        "interpolations": plots.interpolations(paths, settings.steps, variant, about),
     }
-    for name, figure in figures.items():
-        write_figure(Path("reports/figures", f"vae_{variant}_{name}.png"), figure)
-    say(f"{variant}: {len(figures)} figures in reports/figures/vae_{variant}_*.png")
+
+    text = title("Samples and the judge's verdicts")
+    figures["verdicts"] = critique.verdicts(samples, table("samples"), settings.grid, text, about)
+    text = title("Samples and reconstructions by class")
+    figures["critique"] = critique.by_class(table("critique_by_class"), text, about)
+    counts = table("latents_confusion").drop(columns="class").to_numpy()
+    figures["neighbours"] = classifier.confusion(counts, names, about)
+    text = title("Where classes overlap in the plane")
+    figures["overlaps"] = critique.overlaps(means, labels, names, table("latents_pairs"), text, about)
+    text = title("Straight lines and the judge's verdicts")
+    lines = table("interpolation_lines")
+    figures["line_verdicts"] = critique.verdicts(paths, lines, settings.steps, text, about)
+    text = title("Lines between pairs of classes")
+    figures["line_pairs"] = critique.pair_matrix(table("interpolation_pairs"), names, text, about)
+
+    arrays = read_npz(Path("data/likelihood", f"{variant}.npz"))
+    scored = read_npz(Path("data/elbo", f"{variant}.npz"))["index_test"]
+    elbo, exact = (read_json(report / f"{name}.json")["test"] for name in ("elbo", "likelihood"))
+    panels = likelihood.panels(arrays, images.numpy()[scored])
+    text = title("Exact posteriors and their Gaussians")
+    figures["posteriors"] = likelihood.posteriors(panels, text, about)
+    text = title("The inference gap by class")
+    figures["gaps"] = likelihood.decomposition(table("likelihood_by_class"), text, about)
+    text = title("log p(x) of the test images")
+    values = arrays["log_likelihood_test"]
+    figures["likelihood"] = likelihood.likelihood_map(means[scored], values, text, about)
+    text = title("Bounds of the log-likelihood")
+    figures["bounds"] = likelihood.bounds(likelihood.ladder(elbo, exact), text, about)
+
+    for what, figure in figures.items():
+        write_figure(Path("reports/figures", f"vae_{variant}_{what}.png"), figure)
+    say(f"{variant}: {len(figures)} figures, reports/figures/vae_{variant}_*.png")
 
 
 if __name__ == "__main__":

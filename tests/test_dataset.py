@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from pipeline import dataset, uci_digits
 from pipeline.console import UserError
 from pipeline.dataset import Dataset
+from pipeline.files import read_npz, write_npz
 from pipeline.mnist_family import classes, files, read_idx, torchvision_mnist
 from stages.binarize import hold_out
 from tests.conftest import Project
@@ -37,6 +39,22 @@ def test_a_dataset_is_read_as_it_was_written_with_equal_bytes(tmp_path: Path) ->
     expected = np.unpackbits(data.features["train"], axis=1)[:, :13]
     assert torch.equal(again.inputs("train"), torch.from_numpy(expected).float())
     assert again.targets("train").tolist() == [0, 1, 0, 1, 1]
+
+
+def test_arrays_are_written_with_headers_that_no_version_of_python_changes(tmp_path: Path) -> None:
+    """A streamed zip entry has an extra field, or none, by the version; numpy.savez streams."""
+    write_npz(tmp_path / "arrays.npz", b=np.arange(3.0), a=np.array("text"))
+    with zipfile.ZipFile(tmp_path / "arrays.npz") as file:
+        entries = file.infolist()
+    assert [entry.filename for entry in entries] == ["a.npy", "b.npy"]
+    for entry in entries:
+        assert (entry.extra, entry.flag_bits, entry.date_time[0]) == (b"", 0, 1980)
+    content = (tmp_path / "arrays.npz").read_bytes()
+    length = int.from_bytes(content[28:30], "little")
+    assert (content[:4], length) == (b"PK\x03\x04", 0), "no extra field in the first local header either"
+    read = read_npz(tmp_path / "arrays.npz")
+    assert str(read["a"]) == "text"
+    assert read["b"].tolist() == [0.0, 1.0, 2.0]
 
 
 def test_the_digest_changes_with_any_bit_label_or_split() -> None:

@@ -1,4 +1,4 @@
-"""Stage render_annuli: the annuli, and what the classifier made of them."""
+"""Stage render_classifiers: how both classifiers learned, and what they make of their data."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
+from sklearn.metrics import confusion_matrix
 
 from elbo.classifier import Classifier
 from elbo.determinism import prepare
@@ -15,14 +17,23 @@ from pipeline.console import run, say
 from pipeline.files import read_weights, write_figure
 from pipeline.params import load
 from plots import classifier as plots
-from stages.schema import Params
+from stages import schema
 
 GRID, EXTENT = 200, 6.0  # points a side of the surface of probability, as in the notebook
+REPORTS = Path("reports/classifier")
 
 
 def main() -> None:
-    compute, settings = load(Params, "compute", "classifier.annuli")
+    compute, of_annuli = load(schema.Params, "compute", "classifier.annuli")
     prepare(compute.threads)
+    for name, figures in (("annuli", annuli(of_annuli)), ("images", images())):
+        for what, figure in figures.items():
+            write_figure(Path("reports/figures", f"classifier_{name}_{what}.png"), figure)
+        say(f"{name}: {len(figures)} figures, reports/figures/classifier_{name}_*.png")
+
+
+def annuli(settings: schema.Classifier) -> dict[str, Figure]:
+    """The points, the curves, and the surface of probability before and after training."""
     data = dataset.load("data/annuli.npz")
     points, labels = data.features["train"], data.labels["train"]
     init = torch.Generator().manual_seed(settings.seed)
@@ -30,16 +41,25 @@ def main() -> None:
     weights = read_weights("models/classifier/annuli.safetensors")
     after = Classifier.from_weights(weights, settings.activation)
     surfaces = [("before training", surface(before)), ("after training", surface(after))]
-    training = pd.read_csv("reports/classifier/annuli/training.csv")
+    training = pd.read_csv(REPORTS / "annuli/training.csv")
     full = settings.batch_size >= len(points)
-    figures = {
+    return {
         "data": plots.points(points, labels, data.classes),
         "curves": plots.curves(training, "Classifying the annuli", data.title, steps=full),
         "probability": plots.probability(surfaces, EXTENT, points, labels, data.classes),
     }
-    for what, figure in figures.items():
-        write_figure(Path("reports/figures", f"classifier_annuli_{what}.png"), figure)
-    say(f"annuli: {len(figures)} figures in reports/figures/classifier_annuli_*.png")
+
+
+def images() -> dict[str, Figure]:
+    """The curves, and what is taken for what."""
+    data = dataset.load("data/binarized.npz")
+    training = pd.read_csv(REPORTS / "images/training.csv")
+    table = pd.read_csv(REPORTS / "images/predictions.csv", dtype=str)
+    counts = confusion_matrix(table["actual"], table["predicted"], labels=list(data.classes))
+    return {
+        "curves": plots.curves(training, "Classifying the binarized images", f"binarized {data.title}"),
+        "confusion": plots.confusion(counts, data.classes, data.title),
+    }
 
 
 @torch.no_grad()
