@@ -1,4 +1,4 @@
-"""Stage render_quadratic: the losses and paths of each quadratic's optimizers."""
+"""Stage render_quadratic@NAME: the losses and paths of a quadratic's optimizers."""
 
 from __future__ import annotations
 
@@ -6,32 +6,30 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.console import run, say
+from pipeline.console import argument, run, say
 from pipeline.files import write_figure
 from pipeline.params import load
 from plots import quadratic as plots
 from stages.schema import Params
 
-FIGURES = Path("reports/figures/quadratic")
-
 
 def main() -> None:
-    (problems,) = load(Params, "quadratic")
-    for name, settings in problems.items():
-        report = Path("reports/quadratic", name)
-        trajectory, losses, comparison = (
-            pd.read_csv(report / f"{table}.csv") for table in ("trajectory", "losses", "comparison")
-        )
-        title = name.replace("_", "-")
-        draw = plots.path if len(settings.a) == 2 else plots.coordinates
-        figures = {
-            "path": draw(trajectory, settings.a, settings.lr, title),
-            "loss": plots.loss(trajectory, settings.lr, title),
-            "optimizers": plots.optimizers(losses, comparison, title),
-        }
-        for what, figure in figures.items():
-            write_figure(FIGURES / f"{name}_{what}.png", figure)
-        say(f"{name}: {len(figures)} figures, {FIGURES}/{name}_*.png")
+    name = argument("quadratic")
+    (settings,) = load(Params, f"quadratic.{name}")
+    report = Path("reports/quadratic", name)
+    trajectory, losses, comparison = (
+        pd.read_csv(report / f"{table}.csv") for table in ("trajectory", "losses", "comparison")
+    )
+    title = name.replace("_", "-")
+    draw = plots.path if len(settings.a) == 2 else plots.coordinates
+    figures = {
+        "path": draw(trajectory, settings.a, settings.lr, title),
+        "loss": plots.loss(trajectory, settings.lr, title),
+        "optimizers": plots.optimizers(losses, comparison, title),
+    }
+    for what, figure in figures.items():
+        write_figure(Path("reports/figures", f"quadratic_{name}_{what}.png"), figure)
+    say(f"{name}: {len(figures)} figures in reports/figures/quadratic_{name}_*.png")
 
 
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ def test_figures_are_there_readable_and_small(reproduced: Project) -> None:
             assert f"vae_{variant}_{what}" in names
     assert {"classifier_annuli_probability", "classifier_images_confusion", "pipeline"} <= names
     for problem in ("well_conditioned", "ill_conditioned", "high_dimensional"):
-        assert {f"{problem}_{what}" for what in ("loss", "optimizers", "path")} <= names
+        assert {f"quadratic_{problem}_{what}" for what in ("loss", "optimizers", "path")} <= names
     for path in figures:
         with Image.open(path) as image:
             assert min(image.size) >= 400, path
