@@ -190,6 +190,9 @@ def test_facts_say_how_far_a_run_lies_from_theory() -> None:
     assert facts(STRETCHED, 0.8, 10.0, other)["log10_deviation"] == pytest.approx(math.log10(expected))
 
 
+TINY = 1e-300  # next to numbers so small that they have few digits
+
+
 @given(
     st.lists(st.floats(0.01, 10), min_size=1, max_size=4),
     st.floats(0.001, 0.999),
@@ -201,7 +204,7 @@ def test_below_the_limit_gradient_descent_never_rises_and_stays_at_its_closed_fo
 ) -> None:
     lr = share / max(a)
     run = minimize("gradient descent", lr, a, start, 40)
-    assert np.abs(run.positions.numpy() - power(a, lr, start, 40)).max() <= 1e-12 * abs(start)
+    assert np.abs(run.positions.numpy() - power(a, lr, start, 40)).max() <= 1e-12 * abs(start) + TINY
     assert (run.losses[1:] <= run.losses[:-1] * (1 + 1e-12)).all()
     assert not run.diverged
     assert all(changes == 0 for changes, c in zip(run.sign_changes, a, strict=True) if 2 * lr * c < 1 - 1e-9)
