@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +14,10 @@ from typing import Any
 from pipeline.console import say, warn
 from pipeline.files import digest, md5, read_json
 from pipeline.identity import Inputs, inputs
-from pipeline.tracking import Store
+from pipeline.tracking import Store, artifacts, tracking_uri
 
 REPORTS = Path("reports")
+PATHS = (("runs", "artifact_uri"), ("logged_models", "artifact_location"))  # MLflow's tables with paths
 
 
 def main() -> None:
@@ -25,6 +28,10 @@ def main() -> None:
         return
     try:
         store = Store()
+        for family in moved_here(store):
+            say(f"MLflow: the artifacts of experiment {family} lie in this folder now")
+        for stage in store.close_killed():
+            say(f"MLflow: a killed run of {stage} is closed")
         for stage in stages:
             of = inputs(stage)
             changed = mirror(store, of)
@@ -57,6 +64,35 @@ def trained_stages() -> list[str]:
 def _as_locked(item: Any) -> bool:
     path = Path(item.def_path)
     return path.is_file() and item.hash_info is not None and md5(path) == item.hash_info.value
+
+
+def moved_here(store: Store) -> list[str]:
+    """Mends the artifact paths of a store that was moved or copied with its folder; returns the experiments.
+
+    MLflow writes them absolute, and has no call that changes them.
+    """
+    uri = tracking_uri(store.root)
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or store.root not in path.parents:
+        return []
+    mended = []
+    with store.lock, contextlib.closing(sqlite3.connect(path)) as base, base:
+        known = base.execute("SELECT experiment_id, name, artifact_location FROM experiments").fetchall()
+        for number, name, old in known:
+            new = artifacts(store.root, name)
+            if old == new or not old.endswith(f"/mlartifacts/{name}"):
+                continue
+            base.execute(
+                "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (new, number)
+            )
+            for table, column in PATHS:
+                base.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                    f"WHERE experiment_id = ? AND {column} LIKE ?",
+                    (new, len(old) + 1, number, f"{old}/%"),
+                )
+            mended.append(name)
+    return mended
 
 
 def mirror(store: Store, of: Inputs) -> bool:

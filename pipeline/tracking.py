@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import queue
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.console import warn
@@ -16,6 +18,7 @@ from pipeline.files import DECIMALS
 from pipeline.identity import Inputs, git_state, inputs, main_repository
 
 if TYPE_CHECKING:
+    from filelock import FileLock
     from mlflow.tracking import MlflowClient
 
 LAST_WORDS = 20.0  # seconds that a finished stage waits for a slow server
@@ -50,7 +53,7 @@ class Store:
             if found is not None:
                 return str(found.experiment_id)
             # absolute: whoever creates an experiment fixes where its artifacts lie
-            place = (self.root / "mlartifacts" / family).as_uri() if local else None
+            place = artifacts(self.root, family) if local else None
             return str(self.client.create_experiment(family, artifact_location=place))
 
     def run_id(self, of: Inputs) -> str:
@@ -70,6 +73,30 @@ class Store:
         params = [Param(key, str(value)) for key, value in sorted(of.short_params.items())]
         self.client.log_batch(run.info.run_id, params=params)
         return str(run.info.run_id)
+
+    def training(self, digest: str) -> FileLock:
+        """The lock of whoever trains on inputs of this digest; a killed process loses it."""
+        from filelock import FileLock
+
+        path = self.root / ".dvc" / "tmp" / "training" / f"{digest}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(path)
+
+    def close_killed(self) -> list[str]:
+        """Marks as KILLED the runs that this machine left RUNNING and that no process trains any more."""
+        from filelock import Timeout
+
+        closed = []
+        experiments = [item.experiment_id for item in self.client.search_experiments()]
+        query = f"attributes.status = 'RUNNING' and tags.host = '{platform.node()}'"
+        for run in self.client.search_runs(experiments, query):
+            try:
+                with self.training(run.data.tags["input_digest"]).acquire(timeout=0):
+                    self.client.set_terminated(run.info.run_id, "KILLED")
+            except Timeout:
+                continue
+            closed.append(run.data.tags["stage"])
+        return closed
 
     def log_rows(self, run_id: str, rows: Sequence[Mapping[str, Any]], known: Mapping[str, set[int]]) -> None:
         """Logs rows of metrics, `epoch` being their step, except those (name, step) that are known."""
@@ -93,13 +120,18 @@ class Store:
         }
 
 
-def tracking_uri(root: Any) -> str:
+def tracking_uri(root: Path) -> str:
     """`MLFLOW_TRACKING_URI` with a relative SQLite path below `root`, or `mlflow.db` there."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip() or "sqlite:///mlflow.db"
     relative = uri.removeprefix("sqlite:///")
     if uri != relative and not relative.startswith("/"):
         return f"sqlite:///{root / relative}"
     return uri
+
+
+def artifacts(root: Path, family: str) -> str:
+    """Where the artifacts of an experiment of a store on this machine lie."""
+    return (root / "mlartifacts" / family).as_uri()
 
 
 def as_written(value: float) -> float:
@@ -124,24 +156,28 @@ class Live:
     def _work(self) -> None:
         try:
             store = Store()
-            run_id = store.run_id(inputs(self.stage))
-            store.client.update_run(run_id, status="RUNNING")
-            for key, value in self.about.items():
-                store.client.set_tag(run_id, key, value)
-            known = store.steps(run_id)
-            finished = False
-            while not finished:
-                pending = self._pending()
-                finished = pending[-1] is None
-                rows = [row for row in pending if row is not None]
-                if rows:
-                    store.log_rows(run_id, rows, known)
-            store.client.set_terminated(run_id, self.status)
+            of = inputs(self.stage)
+            with store.training(of.digest):  # another process on the same inputs logs first, and all
+                self._log(store, store.run_id(of))
         except Exception as error:  # whatever MLflow, its database or its server comes up with
             warn(
                 f"MLflow is not tracking {self.stage}: {type(error).__name__}: {str(error)[:200]}\n"
                 "  Results are not affected; `make track` completes the run later."
             )
+
+    def _log(self, store: Store, run_id: str) -> None:
+        store.client.update_run(run_id, status="RUNNING")
+        for key, value in {**self.about, "host": platform.node()}.items():
+            store.client.set_tag(run_id, key, value)
+        known = store.steps(run_id)
+        finished = False
+        while not finished:
+            pending = self._pending()
+            finished = pending[-1] is None
+            rows = [row for row in pending if row is not None]
+            if rows:
+                store.log_rows(run_id, rows, known)
+        store.client.set_terminated(run_id, self.status)
 
     def _pending(self) -> list[dict[str, Any] | None]:
         pending = [self.rows.get()]

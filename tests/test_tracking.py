@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from pipeline.identity import inputs
-from tests.conftest import Project, clean_environment
+from tests.conftest import OFFLINE, Project, clean_environment
 
 
 def runs(uri: str) -> dict[str, Run]:
@@ -116,6 +118,59 @@ def test_training_again_goes_on_in_the_same_run(mirrored: Project, tmp_path: Pat
     assert runs(store(project))["vae/notebook"].info.run_id == before
     history = MlflowClient(store(project)).get_metric_history(before, "test_elbo")
     assert [metric.step for metric in history] == [1, 2]
+
+
+def test_a_killed_training_is_closed_and_goes_on_in_its_own_run(mirrored: Project, tmp_path: Path) -> None:
+    project = mirrored.copy(tmp_path / "project")
+    project.edit(r"(\n  notebook:[\s\S]*?)epochs: 2", r"\1epochs: 100")
+    before = {run.info.run_id for run in runs(store(project)).values()}
+    process = subprocess.Popen(
+        ["dvc", "repro", "train_vae@notebook"], cwd=project.path, env=clean_environment() | OFFLINE,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    client = MlflowClient(store(project))
+
+    def of_this() -> list[Run]:
+        (experiment,) = (item for item in client.search_experiments() if item.name == "vae")
+        found = client.search_runs([experiment.experiment_id])
+        return [run for run in found if run.info.run_id not in before]
+
+    try:
+        while not any("test_elbo" in run.data.metrics for run in of_this()):
+            assert process.poll() is None, "it ended before it was seen"
+            time.sleep(0.2)
+        assert [run.info.status for run in of_this()] == ["RUNNING"]
+        # a running one is left alone
+        assert "a killed run" not in project.run("python", "-m", "pipeline.mirror")
+        assert [run.info.status for run in of_this()] == ["RUNNING"]
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    (killed,) = of_this()
+    assert killed.info.status == "RUNNING"
+    assert "a killed run of train_vae@notebook is closed" in project.run("python", "-m", "pipeline.mirror")
+    assert [run.info.status for run in of_this()] == ["KILLED"]
+    assert "train_vae@notebook" in project.repro("train_vae@notebook")
+    (again,) = of_this()
+    assert (again.info.run_id, again.info.status) == (killed.info.run_id, "FINISHED")
+    history = client.get_metric_history(again.info.run_id, "test_elbo")
+    assert [metric.step for metric in history] == list(range(1, 101))
+
+
+def test_a_moved_folder_finds_its_artifacts_again(mirrored: Project, tmp_path: Path) -> None:
+    first = mirrored.copy(tmp_path / "first")
+    first.run("python", "-m", "pipeline.mirror")
+    (tmp_path / "first").rename(tmp_path / "second")
+    project = Project(tmp_path / "second")
+    printed = project.run("python", "-m", "pipeline.mirror")
+    assert "the artifacts of experiment vae lie in this folder now" in printed
+    run = runs(store(project))["vae/tuned"]
+    client = MlflowClient(store(project))
+    path = client.download_artifacts(run.info.run_id, "figures/vae_tuned_samples.png", str(tmp_path))
+    original = project.path / "reports/figures/vae_tuned_samples.png"
+    assert Path(path).read_bytes() == original.read_bytes()
+    assert run.info.artifact_uri.startswith(project.path.as_uri())
+    assert "lie in this folder now" not in project.run("python", "-m", "pipeline.mirror")
 
 
 def test_a_stages_identity_is_what_dvc_lock_says_it_read(
