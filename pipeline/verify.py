@@ -91,7 +91,9 @@ def environment(clone: Path, root: Path) -> dict[str, str]:
     kept = _environment()
     kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
     kept["MLFLOW_TRACKING_URI"] = f"sqlite:///{clone / 'mlflow.db'}"
-    # DVC would leave a folder for each clone in /var/tmp
+    # DVC would report from a process that outlives it and writes into a clone that is being removed
+    kept["DVC_NO_ANALYTICS"] = "1"
+    # and would leave a folder for each clone in /var/tmp
     kept["DVC_SITE_CACHE_DIR"] = str(clone / ".dvc" / "tmp")
     mirror = kept.get("MNIST_MIRROR", "").strip()
     if mirror and not mirror.startswith(("http://", "https://")):
