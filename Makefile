@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint check verify bench track ui clean
+.PHONY: help repro test slow lint check verify bench track ui clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -10,11 +10,14 @@ help:  ## this list
 repro: .venv/installed  ## install into .venv, run the pipeline (only what changed), complete MLflow, sum up
 	python -m stages.check
 	dvc repro
-	@python -m pipeline.mirror || true
+	@python -m stages.track || true
 	@python -m stages.summary
 
 test: .venv/installed-test  ## install and run the tests
 	pytest
+
+slow: .venv/installed-test  ## the tests that take minutes each: queues, servers, kills, a whole reproduction
+	pytest -m slow --dist loadgroup
 
 lint: .venv/installed-dev  ## ruff, mypy, the schema of the workflow
 	ruff check .
@@ -32,7 +35,7 @@ bench: .venv/installed  ## speed beside the notebook's own loop, and memory (abo
 	python -m benchmarks
 
 track: .venv/installed  ## complete MLflow from the files
-	python -m pipeline.mirror
+	python -m stages.track
 
 ui: track  ## open MLflow's pages on http://127.0.0.1:5000
 	mlflow ui

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ def main_repository() -> Path:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a stage declares to read, as it is in the working directory.
+    """What a stage declares to read, as it is in the working directory or in a dvc.lock.
 
     Attributes:
         stage: `train_vae@tuned`.
@@ -27,6 +27,7 @@ class Inputs:
         params: the values of its own sections of params.yaml, flattened (`vae.tuned.lr`).
         inherited: the same of the stages before it, which made its data.
         outputs: paths of its outputs.
+        measured: the params of the stages that measured or drew the result; they are not its identity.
     """
 
     stage: str
@@ -34,6 +35,7 @@ class Inputs:
     params: dict[str, Any]
     inherited: dict[str, Any]
     outputs: tuple[str, ...]
+    measured: dict[str, Any] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -43,7 +45,7 @@ class Inputs:
     @property
     def family(self) -> str:
         """`vae` of `train_vae@tuned`."""
-        return self.stage.partition("@")[0].removeprefix("train_")
+        return self.stage.partition("@")[0].partition("_")[2]
 
     @property
     def name(self) -> str:
@@ -54,7 +56,8 @@ class Inputs:
     def short_params(self) -> dict[str, Any]:
         """All params; those of the stage's own section by their last name, so that variants line up."""
         own = f"{self.family}.{self.name}."
-        return {key.removeprefix(own): value for key, value in (self.inherited | self.params).items()}
+        every = self.measured | self.inherited | self.params
+        return {key.removeprefix(own): value for key, value in every.items()}
 
 
 def inputs(stage: str) -> Inputs:
@@ -67,34 +70,37 @@ def inputs(stage: str) -> Inputs:
 
     with Repo(".") as repo:
         loaded = repo.stage.load_one(name=stage)
-        files, params = _declared(loaded)
-        inherited: dict[str, Any] = {}
-        for ancestor in _ancestors(repo, loaded):
-            inherited |= _declared(ancestor)[1]
+        params = params_of([loaded], lambda dep: dep.read_params())
+        inherited = params_of(ancestors(repo, loaded), lambda dep: dep.read_params())
         return Inputs(
             stage=stage,
-            files={path: md5(path) for path in sorted(files)},
+            files={path: md5(path) for path in sorted(files_of(loaded))},
             params=params,
             inherited={key: value for key, value in inherited.items() if key not in params},
             outputs=tuple(str(out.def_path) for out in loaded.outs),
         )
 
 
-def _declared(stage: Any) -> tuple[list[str], dict[str, Any]]:
-    files: list[str] = []
-    params: dict[str, Any] = {}
-    for dep in stage.deps:
-        if hasattr(dep, "params"):
-            params |= _flat(dep.read_params())
-        else:
-            files.append(str(dep.def_path))
-    return files, params
+def files_of(stage: Any) -> dict[str, Any]:
+    """The deps of a stage that are files or folders, by path."""
+    return {str(dep.def_path): dep for dep in stage.deps if not hasattr(dep, "params")}
 
 
-def _ancestors(repo: Any, stage: Any) -> list[Any]:
+def params_of(stages: Iterable[Any], read: Any) -> dict[str, Any]:
+    """The params that stages declare, flattened; `read` gets their values from a dependency on params."""
+    found: dict[str, Any] = {}
+    for stage in stages:
+        for dep in stage.deps:
+            if hasattr(dep, "params"):
+                found |= _flat(read(dep) or {})
+    return found
+
+
+def ancestors(repo: Any, stage: Any) -> list[Any]:
+    """The stages before a stage, in the order of their names."""
     import networkx as nx
 
-    return sorted(nx.descendants(repo.index.graph, stage), key=lambda item: str(item.addressing))
+    return sorted(nx.descendants(repo.index.graph, stage), key=lambda item: str(item.name))
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -102,18 +108,3 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
         return {prefix: value}
     parts = (_flat(item, f"{prefix}.{key}" if prefix else str(key)) for key, item in value.items())
     return {key: item for part in parts for key, item in part.items()}
-
-
-def git_state() -> dict[str, str]:
-    """The commit at HEAD, and whether files that git tracks differ from it; nothing outside git."""
-    try:
-        commit = _git("rev-parse", "HEAD")
-        dirty = bool(_git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.CalledProcessError):
-        return {}
-    return {"git_commit": commit, "git_dirty": str(dirty).lower()}
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

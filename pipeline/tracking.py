@@ -6,23 +6,28 @@ import logging
 import os
 import platform
 import queue
+import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.console import warn
 from pipeline.files import DECIMALS
-from pipeline.identity import Inputs, git_state, inputs, main_repository
+from pipeline.identity import Inputs, main_repository
+from pipeline.turns import turn_lock
 
 if TYPE_CHECKING:
     from filelock import FileLock
     from mlflow.tracking import MlflowClient
 
-LAST_WORDS = 20.0  # seconds that a finished stage waits for a slow server
+LAST_WORDS = 10.0  # seconds that a finished stage waits for a slow server
 METRICS_PER_BATCH = 1000  # the most that MLflow takes at once
+PARAMS_PER_BATCH = 100
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens on runs, and not on traces of chats
+TAG = 5000  # characters that a tag may have on any server
 
 
 class Store:
@@ -32,55 +37,87 @@ class Store:
         # by default MLflow tries a dead server for minutes
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of each table that it makes
-        logging.getLogger("alembic").setLevel(logging.WARNING)
         from filelock import FileLock
         from mlflow.tracking import MlflowClient
 
+        for name in ("mlflow", "mlflow.store.db.utils", "alembic"):  # they tell of each table that they make
+            logging.getLogger(name).setLevel(logging.WARNING)
         self.root = main_repository()
-        lock = self.root / ".dvc" / "tmp" / "mlflow.lock"
+        self.uri = tracking_uri(self.root)
+        database = Path(self.uri.removeprefix("sqlite:///"))
+        # beside a database, which several clones may share
+        local = self.uri.startswith("sqlite:///")
+        lock = Path(f"{database}.lock") if local else self.root / ".dvc" / "tmp" / "mlflow.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
         self.lock = FileLock(lock)
         with self.lock:  # of processes that start on a new SQLite file together, most die (mlflow #4123)
-            self.client: MlflowClient = MlflowClient(tracking_uri(self.root))
+            self.client: MlflowClient = MlflowClient(self.uri)
             self.client.search_experiments(max_results=1)
 
     def experiment(self, family: str) -> str:
         """The id of the experiment of a family of models, which is made if need be."""
-        local = not tracking_uri(self.root).startswith(("http://", "https://", "databricks"))
+        from mlflow.exceptions import MlflowException
+
+        local = not self.uri.startswith(("http://", "https://", "databricks"))
         with self.lock:
             found = self.client.get_experiment_by_name(family)
             if found is not None:
                 return str(found.experiment_id)
             # absolute: whoever creates an experiment fixes where its artifacts lie
             place = artifacts(self.root, family) if local else None
-            return str(self.client.create_experiment(family, artifact_location=place))
+            try:
+                return str(self.client.create_experiment(family, place, KIND))
+            except MlflowException:  # another machine was faster, if it is there now
+                found = self.client.get_experiment_by_name(family)
+                if found is None:
+                    raise
+                return str(found.experiment_id)
 
     def run_id(self, of: Inputs) -> str:
         """The one run of these inputs: found by their digest, or made with params and tags."""
         experiment = self.experiment(of.family)
         with self.lock:
-            query = f"tags.input_digest = '{of.digest}'"
-            found = self.client.search_runs([experiment], query, max_results=1)
-            if found:
-                return str(found[0].info.run_id)
-            tags = {"stage": of.stage, "variant": of.name, "input_digest": of.digest, **git_state()}
-            if "git_commit" in tags:
-                tags["mlflow.source.git.commit"] = tags["git_commit"]
-            run = self.client.create_run(experiment, run_name=of.name, tags=tags)
+            if found := self._runs(experiment, of):
+                return found[0]
+            tags = {"stage": of.stage, "variant": of.name, "input_digest": of.digest, **at_head()}
+            made = str(self.client.create_run(experiment, run_name=of.name, tags=tags).info.run_id)
+            first = self._runs(experiment, of)[0]
+            if first != made:  # another machine, which knows nothing of this lock, was faster
+                self.client.delete_run(made)
+                return first
+        self.log_params(made, of)
+        return made
+
+    def _runs(self, experiment: str, of: Inputs) -> list[str]:
+        query = f"tags.input_digest = '{of.digest}'"
+        found = self.client.search_runs([experiment], query)
+        return [
+            run.info.run_id for run in sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
+        ]
+
+    def log_params(self, run_id: str, of: Inputs) -> None:
+        """Logs the params that the run lacks; those of a later evaluation as a tag: params stay."""
         from mlflow.entities import Param
 
-        params = [Param(key, str(value)) for key, value in sorted(of.short_params.items())]
-        self.client.log_batch(run.info.run_id, params=params)
-        return str(run.info.run_id)
+        known = self.client.get_run(run_id).data.params
+        params = {key: str(value) for key, value in sorted(of.short_params.items())}
+        missing = [Param(key, value) for key, value in params.items() if key not in known]
+        for start in range(0, len(missing), PARAMS_PER_BATCH):
+            self.client.log_batch(run_id, params=missing[start : start + PARAMS_PER_BATCH])
+        later = [f"{key}={value}" for key, value in params.items() if known.get(key, value) != value]
+        self.tag(run_id, "evaluated_with", ", ".join(later))
+
+    def tag(self, run_id: str, key: str, value: str) -> None:
+        """Sets a tag to a value, or takes it away for an empty one; nothing where it is so."""
+        known = self.client.get_run(run_id).data.tags.get(key, "")
+        if value and value[:TAG] != known:
+            self.client.set_tag(run_id, key, value[:TAG])
+        elif known and not value:
+            self.client.delete_tag(run_id, key)
 
     def training(self, digest: str) -> FileLock:
         """The lock of whoever trains on inputs of this digest; a killed process loses it."""
-        from filelock import FileLock
-
-        path = self.root / ".dvc" / "tmp" / "training" / f"{digest}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(path)
+        return turn_lock(self.root, digest)
 
     def close_killed(self) -> list[str]:
         """Marks as KILLED the runs that this machine left RUNNING and that no process trains any more."""
@@ -92,22 +129,33 @@ class Store:
         for run in self.client.search_runs(experiments, query):
             try:
                 with self.training(run.data.tags["input_digest"]).acquire(timeout=0):
-                    self.client.set_terminated(run.info.run_id, "KILLED")
+                    self.end(run.info.run_id, "KILLED")
             except Timeout:
                 continue
             closed.append(run.data.tags["stage"])
         return closed
 
-    def log_rows(self, run_id: str, rows: Sequence[Mapping[str, Any]], known: Mapping[str, set[int]]) -> None:
-        """Logs rows of metrics, `epoch` being their step, except those (name, step) that are known."""
+    def end(self, run_id: str, status: str) -> None:
+        """Ends a run; the tag of the machine that works on it goes, since none does."""
+        self.client.set_terminated(run_id, status)
+        self.tag(run_id, "host", "")
+
+    def log_rows(
+        self,
+        run_id: str,
+        rows: Sequence[Mapping[str, Any]],
+        known: Mapping[str, set[int]],
+        step: str = "epoch",
+    ) -> None:
+        """Logs rows of metrics, one column being their step, except those (name, step) that are known."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
         metrics = [
-            Metric(key, as_written(value), now, int(row["epoch"]))
+            Metric(key, as_written(value), now, int(row[step]))
             for row in rows
             for key, value in row.items()
-            if key != "epoch" and int(row["epoch"]) not in known.get(key, ())
+            if key != step and int(row[step]) not in known.get(key, ())
         ]
         for start in range(0, len(metrics), METRICS_PER_BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
@@ -139,11 +187,26 @@ def as_written(value: float) -> float:
     return round(float(value), DECIMALS)
 
 
+def at_head() -> dict[str, str]:
+    """Tags of a result that no commit holds yet: HEAD, and that it is not all; nothing outside git."""
+    try:
+        command = ["git", "rev-parse", "HEAD"]
+        head = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return commit_tags(head, dirty=True)
+
+
+def commit_tags(commit: str, *, dirty: bool) -> dict[str, str]:
+    """The commit of a run: the one that holds its result, or, dirty, the one that it began from."""
+    return {"git_commit": commit, "git_dirty": str(dirty).lower(), "mlflow.source.git.commit": commit}
+
+
 class Live:
     """Rows on their way to the store, by a thread of their own: training never waits."""
 
-    def __init__(self, stage: str, about: Mapping[str, str]) -> None:
-        self.stage = stage
+    def __init__(self, of: Inputs, about: Mapping[str, str]) -> None:
+        self.of = of
         self.about = about
         self.rows: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.status = "FINISHED"
@@ -153,31 +216,43 @@ class Live:
         """Takes one epoch's metrics; `epoch` is their step."""
         self.rows.put(dict(row))
 
+    def finish(self) -> None:
+        """Waits for the last words to the store, but not for long."""
+        self.rows.put(None)
+        self.thread.join(LAST_WORDS)
+        if self.thread.is_alive():
+            self._warn("it is slow")
+
     def _work(self) -> None:
         try:
             store = Store()
-            of = inputs(self.stage)
-            with store.training(of.digest):  # another process on the same inputs logs first, and all
-                self._log(store, store.run_id(of))
+            self._log(store, store.run_id(self.of))
         except Exception as error:  # whatever MLflow, its database or its server comes up with
-            warn(
-                f"MLflow is not tracking {self.stage}: {type(error).__name__}: {str(error)[:200]}\n"
-                "  Results are not affected; `make track` completes the run later."
-            )
+            self._warn(f"{type(error).__name__}: {str(error)[:200]}")
+
+    def _warn(self, fault: str) -> None:
+        warn(
+            f"MLflow is not tracking {self.of.stage}: {fault}\n"
+            "  Results are not affected; `make track` completes the run later."
+        )
 
     def _log(self, store: Store, run_id: str) -> None:
         store.client.update_run(run_id, status="RUNNING")
         for key, value in {**self.about, "host": platform.node()}.items():
             store.client.set_tag(run_id, key, value)
-        known = store.steps(run_id)
+        if experiment := os.environ.get("DVC_EXP_NAME"):
+            with store.lock:
+                known = store.client.get_run(run_id).data.tags.get("experiments", "")
+                store.tag(run_id, "experiments", names({experiment, *filter(None, known.split(", "))}))
+        steps = store.steps(run_id)
         finished = False
         while not finished:
             pending = self._pending()
             finished = pending[-1] is None
             rows = [row for row in pending if row is not None]
             if rows:
-                store.log_rows(run_id, rows, known)
-        store.client.set_terminated(run_id, self.status)
+                store.log_rows(run_id, rows, steps)
+        store.end(run_id, self.status)
 
     def _pending(self) -> list[dict[str, Any] | None]:
         pending = [self.rows.get()]
@@ -189,14 +264,19 @@ class Live:
         return pending
 
 
+def names(experiments: Iterable[str]) -> str:
+    """The tag of the experiments that share a run."""
+    return ", ".join(sorted(experiments))
+
+
 @contextmanager
-def live(stage: str, about: Mapping[str, str]) -> Iterator[Live]:
+def live(of: Inputs, about: Mapping[str, str]) -> Iterator[Live]:
     """Tracks a training stage in its MLflow run; leaves it FINISHED, FAILED, or KILLED by Ctrl-C.
 
     Args:
         about: tags, such as what the data are.
     """
-    tracker = Live(stage, about)
+    tracker = Live(of, about)
     tracker.thread.start()
     try:
         yield tracker
@@ -207,5 +287,4 @@ def live(stage: str, about: Mapping[str, str]) -> Iterator[Live]:
         tracker.status = "FAILED"
         raise
     finally:
-        tracker.rows.put(None)
-        tracker.thread.join(LAST_WORDS)
+        tracker.finish()

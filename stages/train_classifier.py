@@ -14,9 +14,11 @@ from elbo.optimization import Diverged
 from pipeline import dataset
 from pipeline.console import UserError, argument, progress, run, say
 from pipeline.files import write_csv, write_json, write_weights
+from pipeline.identity import Inputs
 from pipeline.params import load
 from pipeline.tracking import live
-from stages.schema import Params
+from pipeline.turns import turn
+from stages.schema import Classifier, Params
 
 DATA = {"annuli": "data/annuli.npz", "images": "data/binarized.npz"}
 LINES = 20  # printed of a training, however many epochs it has
@@ -26,9 +28,15 @@ def main() -> None:
     name = argument("classifier")
     compute, settings = load(Params, "compute", f"classifier.{name}")
     prepare(compute.threads)
+    with turn(f"train_classifier@{name}") as mine:
+        if not mine.taken:
+            train(name, settings, mine.of)
+
+
+def train(name: str, settings: Classifier, of: Inputs) -> None:
+    """Trains from scratch, and writes the curve, the predictions, the metrics and the weights."""
     data = dataset.load(DATA[name])
     pairs = {split: (data.inputs(split), data.targets(split)) for split in data.splits}
-    train = pairs["train"]
     # the notebook seeds the annuli's network as it seeds their points, and not by a named stream
     init = torch.Generator().manual_seed(settings.seed)
     if name != "annuli":
@@ -36,8 +44,8 @@ def main() -> None:
     model = classifier.Classifier(data.width, settings.hidden, len(data.classes), settings.activation, init)
     held_out = {split: pair for split, pair in pairs.items() if split != "train"}
     rows = []
-    with live(f"train_classifier@{name}", data.identity) as tracker:
-        steps = classifier.epochs(model, train, held_out, settings)
+    with live(of, data.identity) as tracker:
+        steps = classifier.epochs(model, pairs["train"], held_out, settings)
         try:
             for epoch in progress(steps, total=settings.epochs, label=name, unit="epoch"):
                 rows.append(epoch.row)

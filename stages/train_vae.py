@@ -14,20 +14,29 @@ from elbo.vae import VAE
 from pipeline import dataset
 from pipeline.console import UserError, argument, progress, run, say
 from pipeline.files import write_csv, write_weights
+from pipeline.identity import Inputs
 from pipeline.params import load
 from pipeline.tracking import live
-from stages.schema import Params
+from pipeline.turns import turn
+from stages.schema import Params, Variant
 
 
 def main() -> None:
     variant = argument("variant of vae")
     compute, settings = load(Params, "compute", f"vae.{variant}")
     prepare(compute.threads)
+    with turn(f"train_vae@{variant}") as mine:
+        if not mine.taken:
+            train(variant, settings, mine.of)
+
+
+def train(variant: str, settings: Variant, of: Inputs) -> None:
+    """Trains from scratch, and writes the curve and the weights."""
     data = dataset.load("data/binarized.npz")
     model = VAE(data.width, settings.hidden, settings.activation, stream(settings.seed, "init"))
     held_out = {split: data.inputs(split) for split in data.splits if split != "train"}
     rows = []
-    with live(f"train_vae@{variant}", data.identity) as tracker:
+    with live(of, data.identity) as tracker:
         steps = training.epochs(model, data.inputs("train"), held_out, settings)
         try:
             for epoch in progress(steps, total=settings.epochs, label=variant, unit="epoch"):

@@ -144,7 +144,7 @@ def tree(tmp_path: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The same after one `dvc repro`, shared by the workers; tests that change it take a copy."""
+    """The same after `dvc repro` and `make track`, shared by the workers; tests that change it copy it."""
     base = tmp_path_factory.getbasetemp()
     # a worker's folder lies in the session's; without workers the session's own is the place
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "reproduced"
@@ -155,6 +155,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
                 project.edit(old, new, count=0)
             project.repro()
             commit(project)
+            project.run("python", "-m", "stages.track")
             (project.path / ".git" / "info" / "exclude").write_text("/done\n")
             (folder / "done").touch()
     return Project(folder)

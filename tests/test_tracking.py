@@ -6,11 +6,8 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,22 +18,7 @@ from mlflow.tracking import MlflowClient
 
 from pipeline.identity import inputs
 from tests.conftest import OFFLINE, Project, clean_environment
-
-
-def runs(uri: str) -> dict[str, Run]:
-    """All runs by `family/name`; fails if one stands twice."""
-    client = MlflowClient(uri)
-    found = {}
-    for experiment in client.search_experiments():
-        for run in client.search_runs([experiment.experiment_id]):
-            name = f"{experiment.name}/{run.info.run_name}"
-            assert name not in found, f"{name} stands twice"
-            found[name] = run
-    return found
-
-
-def store(project: Project) -> str:
-    return f"sqlite:///{project.path}/mlflow.db"
+from tests.stores import EVERY, mlflow_server, runs, serving, store
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +26,13 @@ def mirrored(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> P
     """A project whose store is in another place than it was made in: its own, made by `make track`."""
     project = reproduced.copy(tmp_path_factory.mktemp("mirrored") / "project")
     (project.path / "mlflow.db").unlink()
-    project.run("python", "-m", "pipeline.mirror")
+    project.run("python", "-m", "stages.track")
     return project
 
 
 def test_training_logs_live_one_run_a_model(reproduced: Project) -> None:
     found = runs(store(reproduced))
-    assert set(found) == {"vae/notebook", "vae/tuned", "classifier/annuli", "classifier/images"}
+    assert set(found) == EVERY
     for run in found.values():
         assert run.info.status == "FINISHED"
         assert re.fullmatch("[0-9a-f]{32}", run.data.tags["input_digest"])
@@ -100,11 +82,11 @@ def test_mirroring_twice_adds_nothing(mirrored: Project) -> None:
         }
 
     counted = points()
-    printed = mirrored.run("python", "-m", "pipeline.mirror")
-    assert printed.count("is complete") == 4
+    printed = mirrored.run("python", "-m", "stages.track")
+    assert printed.count("runs are complete") == 3
     for run in before.values():  # as after a fault in the middle: everything is looked at again
         client.set_tag(run.info.run_id, "mirrored", "something else")
-    assert mirrored.run("python", "-m", "pipeline.mirror").count("completed") == 4
+    assert len(re.findall(r"(\d) of \1 runs completed", mirrored.run("python", "-m", "stages.track"))) == 3
     assert points() == counted
     assert {name: run.info.run_id for name, run in runs(store(mirrored)).items()} == {
         name: run.info.run_id for name, run in before.items()
@@ -120,6 +102,7 @@ def test_training_again_goes_on_in_the_same_run(mirrored: Project, tmp_path: Pat
     assert [metric.step for metric in history] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_killed_training_is_closed_and_goes_on_in_its_own_run(mirrored: Project, tmp_path: Path) -> None:
     project = mirrored.copy(tmp_path / "project")
     project.edit(r"(\n  notebook:[\s\S]*?)epochs: 2", r"\1epochs: 100")
@@ -141,14 +124,14 @@ def test_a_killed_training_is_closed_and_goes_on_in_its_own_run(mirrored: Projec
             time.sleep(0.2)
         assert [run.info.status for run in of_this()] == ["RUNNING"]
         # a running one is left alone
-        assert "a killed run" not in project.run("python", "-m", "pipeline.mirror")
+        assert "a killed run" not in project.run("python", "-m", "stages.track")
         assert [run.info.status for run in of_this()] == ["RUNNING"]
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     (killed,) = of_this()
     assert killed.info.status == "RUNNING"
-    assert "a killed run of train_vae@notebook is closed" in project.run("python", "-m", "pipeline.mirror")
+    assert "a killed run of train_vae@notebook is closed" in project.run("python", "-m", "stages.track")
     assert [run.info.status for run in of_this()] == ["KILLED"]
     assert "train_vae@notebook" in project.repro("train_vae@notebook")
     (again,) = of_this()
@@ -159,10 +142,10 @@ def test_a_killed_training_is_closed_and_goes_on_in_its_own_run(mirrored: Projec
 
 def test_a_moved_folder_finds_its_artifacts_again(mirrored: Project, tmp_path: Path) -> None:
     first = mirrored.copy(tmp_path / "first")
-    first.run("python", "-m", "pipeline.mirror")
+    first.run("python", "-m", "stages.track")
     (tmp_path / "first").rename(tmp_path / "second")
     project = Project(tmp_path / "second")
-    printed = project.run("python", "-m", "pipeline.mirror")
+    printed = project.run("python", "-m", "stages.track")
     assert "the artifacts of experiment vae lie in this folder now" in printed
     run = runs(store(project))["vae/tuned"]
     client = MlflowClient(store(project))
@@ -170,7 +153,7 @@ def test_a_moved_folder_finds_its_artifacts_again(mirrored: Project, tmp_path: P
     original = project.path / "reports/figures/vae_tuned_samples.png"
     assert Path(path).read_bytes() == original.read_bytes()
     assert run.info.artifact_uri.startswith(project.path.as_uri())
-    assert "lie in this folder now" not in project.run("python", "-m", "pipeline.mirror")
+    assert "lie in this folder now" not in project.run("python", "-m", "stages.track")
 
 
 def test_a_stages_identity_is_what_dvc_lock_says_it_read(
@@ -190,42 +173,16 @@ def test_a_stages_identity_is_what_dvc_lock_says_it_read(
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """A real `mlflow server`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
-        "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{tmp_path}/server.db",
-        "--artifacts-destination", f"{tmp_path}/artifacts",
-    ]  # fmt: skip
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env=clean_environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(120):
-            time.sleep(0.5)
-            try:
-                urllib.request.urlopen(f"{address}/health", timeout=2).read()
-                break
-            except OSError:
-                assert process.poll() is None, "the server died"
+    command, port = mlflow_server(tmp_path)
+    with serving(command, port, tmp_path) as address:
         yield address
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def test_a_server_is_tracked_to_by_one_variable(reproduced: Project, server: str, tmp_path: Path) -> None:
     project = reproduced.copy(tmp_path / "project")
-    project.run("python", "-m", "pipeline.mirror", MLFLOW_TRACKING_URI=server)
+    project.run("python", "-m", "stages.track", MLFLOW_TRACKING_URI=server)
     found = runs(server)
-    assert set(found) == {"vae/notebook", "vae/tuned", "classifier/annuli", "classifier/images"}
+    assert set(found) == EVERY
     run = found["vae/tuned"]
     path = MlflowClient(server).download_artifacts(
         run.info.run_id, "figures/vae_tuned_samples.png", str(tmp_path)
@@ -242,9 +199,7 @@ def test_a_server_that_is_down_is_said_once_and_changes_no_result(project: Proje
     )  # fmt: skip
     assert printed.count("MLflow is not tracking train_vae@notebook") == 1
     assert (project.path / "dvc.lock").read_text() == before
-    printed = project.run(
-        "python", "-m", "pipeline.mirror", status=1, MLFLOW_TRACKING_URI="http://127.0.0.1:9"
-    )
+    printed = project.run("python", "-m", "stages.track", status=1, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert "MLflow cannot be completed" in printed
     assert "Traceback" not in printed
 

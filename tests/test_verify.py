@@ -154,11 +154,16 @@ def test_without_a_repository_a_commit_or_a_lock_it_says_so(tmp_path: Path) -> N
     assert "has no dvc.lock" in verify(project, status=1)
 
 
+@pytest.mark.slow
 def test_the_real_pipeline_passes_and_one_changed_number_does_not(project: Project, tmp_path: Path) -> None:
     """It repeats by force, elsewhere, and with tracking and console taken away: they change no output."""
     (project.path / "pipeline/tracking.py").write_text(
         "from contextlib import contextmanager\nfrom types import SimpleNamespace\n\n\n"
-        "@contextmanager\ndef live(stage, about):\n    yield SimpleNamespace(log=lambda row: None)\n"
+        "@contextmanager\ndef live(of, about):\n    yield SimpleNamespace(log=lambda row: None)\n"
+    )
+    (project.path / "pipeline/turns.py").write_text(
+        "from contextlib import contextmanager\nfrom types import SimpleNamespace\n\n\n"
+        "@contextmanager\ndef turn(stage):\n    yield SimpleNamespace(of=None, taken=False)\n"
     )
     (project.path / "pipeline/console.py").write_text(
         "import sys\n\n\nclass UserError(Exception):\n    pass\n\n\n"

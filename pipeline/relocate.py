@@ -1,0 +1,44 @@
+"""The artifact paths of an MLflow store that was moved or copied with its folder."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+from pipeline.tracking import Store, artifacts
+
+# MLflow's tables that hold absolute paths below an experiment's folder
+PATHS = (
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+)
+
+
+def moved_here(store: Store) -> list[str]:
+    """Mends the artifact paths of a store in this folder; returns the experiments whose paths were old.
+
+    MLflow writes them absolute, and has no call that changes them.
+    """
+    path = Path(store.uri.removeprefix("sqlite:///"))
+    if not store.uri.startswith("sqlite:///") or store.root not in path.parents:
+        return []
+    mended = []
+    with store.lock, contextlib.closing(sqlite3.connect(path)) as base, base:
+        for number, name, old in base.execute(
+            "SELECT experiment_id, name, artifact_location FROM experiments"
+        ).fetchall():
+            new = artifacts(store.root, name)
+            if old == new or not old.endswith(f"/mlartifacts/{name}"):
+                continue
+            base.execute(
+                "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (new, number)
+            )
+            for table, column in PATHS:
+                base.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} LIKE ?",
+                    (new, len(old) + 1, f"{old}/%"),
+                )
+            mended.append(name)
+    return mended

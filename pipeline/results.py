@@ -1,0 +1,182 @@
+"""The results that exist: in the working directory, at HEAD, and in every DVC experiment, by dvc.lock.
+
+Nothing is checked out: at a commit, git and DVC's cache are read through DVC's file system.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.console import warn
+from pipeline.files import digest, md5
+from pipeline.identity import Inputs, ancestors, files_of, params_of
+
+KINDS = ("train_", "optimize_")  # stages whose results are runs: models, and minimizers of quadratics
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage made of its inputs, and what was measured of it.
+
+    Attributes:
+        sums: md5 by path, of all its files: the stage's outputs, reports and figures.
+        revision: the commit that holds them; None: the working directory.
+    """
+
+    of: Inputs
+    sums: dict[str, str]
+    revision: str | None
+
+    @property
+    def state(self) -> str:
+        """A digest of all that is to be mirrored."""
+        settings = (f"{key}={value}" for key, value in sorted(self.of.short_params.items()))
+        files = (f"{path}:{sum_}" for path, sum_ in sorted(self.sums.items()))
+        return digest("\n".join([*settings, *files]).encode())
+
+    @contextmanager
+    def files(self) -> Iterator[Any]:
+        """DVC's file system, which has `open(path)` and `get_file(path, to)`."""
+        from dvc.repo import Repo
+
+        with Repo(".", rev=self.revision) as repo:
+            yield repo.dvcfs
+
+
+@dataclass
+class Found:
+    """The best source of one identity, and all who have it.
+
+    Attributes:
+        commit: one that holds the result: HEAD, or that of the first experiment by name; None: none does.
+        experiments: names, sorted.
+    """
+
+    result: Result
+    commit: str | None = None
+    experiments: list[str] = field(default_factory=list)
+
+
+def all_results() -> dict[str, Found]:
+    """Every result of this repository by its digest.
+
+    Where several places have it, the files are those of the most complete one; of equals the working
+    directory's before HEAD's before an experiment's.
+    """
+    from dvc.repo import Repo
+    from dvc.repo.experiments.utils import exp_refs
+
+    with Repo(".") as repo:
+        head = _head(repo)
+        named = sorted((ref.name, repo.scm.get_ref(str(ref))) for ref in exp_refs(repo.scm)) if head else []
+    found: dict[str, Found] = {}
+    for revision, name in [
+        (None, ""),
+        *([(head, "")] if head else []),
+        *((rev, name) for name, rev in named),
+    ]:
+        for result in results(revision):
+            one = found.setdefault(result.of.digest, Found(result))
+            if len(result.sums) > len(one.result.sums):
+                one.result = result
+            if revision and not one.commit:
+                one.commit = revision
+            if name:
+                one.experiments.append(name)
+    return found
+
+
+def results(revision: str | None) -> list[Result]:
+    """The results of a commit, or of the working directory, that belong together by dvc.lock."""
+    from dvc.repo import Repo
+
+    with Repo(".", rev=revision) as repo:
+        stages = {str(stage.name): stage for stage in repo.index.stages}
+        makers = {str(out.def_path): stage for stage in stages.values() for out in stage.outs}
+        found = []
+        for name, stage in sorted(stages.items()):
+            if not name.startswith(KINDS) or not _fresh(stage, makers):
+                continue
+            of = _locked(repo, stage)
+            own = _sums(stage)
+            if revision is None and (changed := _changed(own)):
+                if len(changed) < len(own):
+                    warn(f"{name}: {changed[0]} is not as dvc.lock has it; `dvc repro` mends that")
+                continue
+            if revision is not None and not all(repo.dvcfs.exists(path) for path in own):
+                continue
+            measured = [
+                maker
+                for maker in {id(item): item for path, item in makers.items() if _belongs(of, path)}.values()
+                if maker is not stage and _fresh(maker, makers)
+            ]
+            sums = {
+                path: sum_
+                for maker in measured
+                for path, sum_ in _sums(maker).items()
+                if _belongs(of, path) and (revision or not _changed({path: sum_}))
+            }
+            params = params_of(sorted(measured, key=lambda item: str(item.name)), _values)
+            found.append(Result(replace(of, measured=params), own | sums, revision))
+        return found
+
+
+def _head(repo: Any) -> str | None:
+    from scmrepo.exceptions import RevError
+
+    try:
+        return str(repo.scm.resolve_rev("HEAD"))
+    except (RevError, AttributeError):  # no commit yet, or no git
+        return None
+
+
+def _locked(repo: Any, stage: Any) -> Inputs:
+    params = params_of([stage], _values)
+    inherited = params_of(ancestors(repo, stage), _values)
+    return Inputs(
+        stage=str(stage.name),
+        files={path: dep.hash_info.value for path, dep in sorted(files_of(stage).items())},
+        params=params,
+        inherited={key: value for key, value in inherited.items() if key not in params},
+        outputs=tuple(str(out.def_path) for out in stage.outs),
+    )
+
+
+def _values(dep: Any) -> dict[str, Any]:
+    return dep.hash_info.value if dep.hash_info else {}
+
+
+def _fresh(stage: Any, makers: dict[str, Any]) -> bool:
+    """Whether dvc.lock has the stage's result, and of the very inputs that it has the earlier stages make.
+
+    After `dvc repro TARGET`, or a kill, it may hold an evaluation of a model that is gone.
+    """
+    if not all(item.hash_info for item in [*stage.deps, *stage.outs]):
+        return False
+    for path, dep in files_of(stage).items():
+        maker = makers.get(path)
+        if maker is None:
+            continue
+        (made,) = (out for out in maker.outs if str(out.def_path) == path)
+        if made.hash_info != dep.hash_info or not _fresh(maker, makers):
+            return False
+    return True
+
+
+def _sums(stage: Any) -> dict[str, str]:
+    return {str(out.def_path): str(out.hash_info.value) for out in stage.outs}
+
+
+def _changed(sums: dict[str, str]) -> list[str]:
+    return [path for path, sum_ in sums.items() if not Path(path).is_file() or md5(path) != sum_]
+
+
+def _belongs(of: Inputs, path: str) -> bool:
+    """Whether a path is that of a report or a figure of a result."""
+    folder, file = Path(path).parent, Path(path).name
+    figure = folder == Path("reports/figures") and file.startswith(f"{of.family}_{of.name}_")
+    return figure or folder == Path("reports", of.family, of.name)

@@ -1,0 +1,112 @@
+"""Of processes that train on the same inputs at once, one trains and the others take its files.
+
+DVC cannot do this: two experiments run in two folders, and what one has trained comes into the run cache
+after the other has begun. A process that finds nobody at work always trains, so `--force` means what it says.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.console import say
+from pipeline.identity import Inputs, inputs, main_repository
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+
+OFFERED = 600.0  # seconds for which files are kept for those who wait
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A process's turn at a stage.
+
+    Attributes:
+        of: what the stage read.
+        taken: another process has made the outputs meanwhile; they are in place.
+    """
+
+    of: Inputs
+    taken: bool
+
+
+@contextmanager
+def turn(stage: str) -> Iterator[Turn]:
+    """Waits until no other process works on this stage with the same inputs, here or in an experiment.
+
+    A process that is killed gives its turn to the next, which then trains.
+    """
+    from filelock import Timeout
+
+    of = inputs(stage)
+    root = main_repository()
+    lock = turn_lock(root, of.digest)
+    offer = _folder(root) / of.digest
+    waited = False
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"{stage}: another process is at work on the same inputs; waiting for its files")
+        lock.acquire()
+        waited = True
+    try:
+        # whoever held the lock removed an older offer first: this one was made while this process waited
+        if waited and offer.is_dir():
+            for output in of.outputs:
+                _copy(offer / output, Path(output))
+            say(f"{stage}: trained by another process on the same inputs; its files are taken")
+            yield Turn(of, taken=True)
+            return
+        shutil.rmtree(offer, ignore_errors=True)
+        yield Turn(of, taken=False)
+        _offer(of, offer)
+    finally:
+        lock.release()
+
+
+def turn_lock(root: Path, digest: str) -> FileLock:
+    """The lock of whoever works on inputs of this digest; a killed process loses it."""
+    from filelock import FileLock
+
+    _folder(root).mkdir(parents=True, exist_ok=True)
+    return FileLock(_folder(root) / f"{digest}.lock")
+
+
+def clear(root: Path) -> None:
+    """Removes the offers that nobody waits for any more."""
+    from filelock import Timeout
+
+    old = time.time() - OFFERED
+    for offer in [path for path in _folder(root).glob("*") if path.is_dir() and path.stat().st_mtime < old]:
+        try:
+            with turn_lock(root, offer.name.partition(".")[0]).acquire(timeout=0):
+                shutil.rmtree(offer, ignore_errors=True)
+        except Timeout:
+            continue
+
+
+def _offer(of: Inputs, offer: Path) -> None:
+    made = offer.with_name(f"{offer.name}.{os.getpid()}")
+    try:
+        for output in of.outputs:
+            _copy(Path(output), made / output)
+        made.rename(offer)
+    except OSError:  # a full disk must not cost what has just been trained; who waits will train
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _folder(root: Path) -> Path:
+    return root / ".dvc" / "tmp" / "turns"

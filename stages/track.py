@@ -1,0 +1,30 @@
+"""`make track`: completes MLflow from the files, models included; no stage, and run after the pipeline."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from pipeline.console import UserError, run
+from pipeline.mirror import complete
+from stages.registry import choose_best, log_models
+
+
+def main() -> None:
+    os.chdir(_project())
+    if not complete(log_models, choose_best):
+        sys.exit(1)
+
+
+def _project() -> Path:
+    """The project's folder, from any folder below it."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / ".dvc").is_dir():
+            return folder
+    raise UserError(f"{here} is not below a folder with .dvc: go to the project's folder")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,132 @@
+"""What tests read off MLflow stores, and the servers that they start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from tests.conftest import Project, clean_environment
+
+EVERY = {
+    "vae/notebook", "vae/tuned", "classifier/annuli", "classifier/images",
+    "quadratic/well_conditioned", "quadratic/ill_conditioned", "quadratic/high_dimensional",
+}  # fmt: skip
+OURS = ("mlflow.source.", "mlflow.user")  # tags that name a machine
+
+
+def every_run(uri: str) -> list[tuple[str, Run]]:
+    """All runs, with `family/name`."""
+    client = MlflowClient(uri)
+    return [
+        (f"{experiment.name}/{run.info.run_name}", run)
+        for experiment in client.search_experiments()
+        for run in client.search_runs([experiment.experiment_id])
+    ]
+
+
+def runs(uri: str) -> dict[str, Run]:
+    """All runs by `family/name`; fails if one stands twice."""
+    found: dict[str, Run] = {}
+    for name, run in every_run(uri):
+        assert name not in found, f"{name} stands twice"
+        found[name] = run
+    return found
+
+
+def store(project: Project) -> str:
+    return f"sqlite:///{project.path}/mlflow.db"
+
+
+def content(uri: str) -> dict[str, Any]:
+    """All that a store says of its runs and models, without ids, times, and where it lies."""
+    client = MlflowClient(uri)
+    said = {}
+    for name, run in every_run(uri):
+        history = {
+            key: [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, key)]
+            for key in run.data.metrics
+        }
+        models = client.search_logged_models([run.info.experiment_id])
+        said[f"{name} {run.data.tags['input_digest']}"] = {
+            "status": run.info.status,
+            "params": run.data.params,
+            "metrics": history,
+            "tags": {key: value for key, value in run.data.tags.items() if not key.startswith(OURS)},
+            "data": [(item.dataset.name, item.dataset.digest, item.dataset.source)
+                     for item in run.inputs.dataset_inputs] if run.inputs else [],
+            "files": sorted(files(client, run.info.run_id)),
+            "models": sorted(model.name for model in models if model.source_run_id == run.info.run_id),
+        }  # fmt: skip
+    for model in client.search_registered_models():
+        versions = {
+            version.version: version for version in client.search_model_versions(f"name='{model.name}'")
+        }
+        said[model.name] = {
+            "of": sorted(version.tags["variant"] for version in versions.values()),
+            "aliases": {alias: versions[number].tags for alias, number in model.aliases.items()},
+        }
+    return said
+
+
+def files(client: MlflowClient, run_id: str, folder: str | None = None) -> Iterator[str]:
+    """Paths of a run's artifacts."""
+    for item in client.list_artifacts(run_id, folder):
+        if item.is_dir:
+            yield from files(client, run_id, item.path)
+        else:
+            yield item.path
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+@contextmanager
+def serving(
+    command: Sequence[str], port: int, folder: Path, path: str = "/health", **more: str
+) -> Iterator[str]:
+    """A real server process, from when it answers until it is killed with all its children."""
+    log = (folder / "server.log").open("w")
+    environment: Mapping[str, str] = clean_environment() | more
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            time.sleep(0.5)
+            try:
+                urllib.request.urlopen(f"{address}{path}", timeout=2).read()
+                break
+            except OSError:
+                assert process.poll() is None, (folder / "server.log").read_text()
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(20)
+        log.close()
+
+
+def mlflow_server(folder: Path, backend: str = "") -> tuple[list[str], int]:
+    """The command of an `mlflow server` with its store in `folder`, or in a database, and its port."""
+    port = free_port()
+    command = [
+        "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", backend or f"sqlite:///{folder}/server.db",
+        "--artifacts-destination", f"{folder}/artifacts",
+    ]  # fmt: skip
+    return command, port

@@ -1,0 +1,275 @@
+"""However a run was made, MLflow and DVC say the same of it: queues, copies, subfolders, several at once."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import subprocess
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from pipeline.params import read
+from tests.conftest import OFFLINE, Project, clean_environment, commit
+from tests.stores import EVERY, every_run, runs, store
+
+LRS = ["0.0005", "0.001", "0.002"]
+
+
+def without_store(project: Project) -> Project:
+    for name in ("mlflow.db", "mlflow.db.lock"):
+        (project.path / name).unlink(missing_ok=True)
+    return project
+
+
+def start(project: Project, *command: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command, cwd=project.path, env=clean_environment() | OFFLINE | environment,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def shown(project: Project) -> dict[str, dict[str, str]]:
+    """The rows of `dvc exp show` by experiment; the baseline's is `main`."""
+    table = csv.DictReader(io.StringIO(project.run("dvc", "exp", "show", "--csv")))
+    return {row["Experiment"] or row["rev"]: row for row in table}
+
+
+def as_in_dvc(name: str, run: Run, sections: set[str]) -> tuple[dict[str, str], dict[str, float]]:
+    """A run's params and final metrics by the names that DVC gives them."""
+    family, variant = name.split("/")
+    params = {
+        key if key.partition(".")[0] in sections else f"{family}.{variant}.{key}": ""
+        if value == "None"
+        else value
+        for key, value in run.data.params.items()
+    }
+    files = {path.stem for path in Path("reports", family, variant).glob("*.json")}
+    assert files
+    metrics = {}
+    for key, value in run.data.metrics.items():
+        file, _, rest = key.partition(".")
+        if file in files and rest:
+            metrics[f"reports/{family}/{variant}/{file}.json:{rest}"] = value
+    return params, metrics
+
+
+@pytest.fixture(scope="module")
+def swept(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with a held-out split after the README's sweep, on a machine without a store."""
+    project = without_store(reproduced.copy(tmp_path_factory.mktemp("swept") / "project"))
+    project.edit("validation: 0", "validation: 200")
+    commit(project)
+    project.run("dvc", "exp", "run", "--queue", "-S", f"vae.tuned.lr={','.join(LRS)}")
+    # two workers train the same judge and the same `notebook` at once
+    project.run("dvc", "queue", "start", "-j", "2")
+    while re.search("Queued|Running", project.run("dvc", "queue", "status")):
+        time.sleep(1)
+    states = re.findall("Success|Failed", project.run("dvc", "queue", "status"))
+    assert states == ["Success"] * 3
+    project.run("python", "-m", "stages.track")
+    return project
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("swept")
+def test_a_sweep_in_the_queue_stands_in_mlflow_as_in_dvc_to_the_last_digit(
+    swept: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = swept
+    rows = {name: row for name, row in shown(project).items() if name not in ("workspace", "main")}
+    assert len(rows) == 3
+    monkeypatch.chdir(project.path)
+    sections = set(read("params.yaml"))
+    found: dict[str, list[tuple[str, Run]]] = defaultdict(list)
+    for name, run in every_run(store(project)):
+        assert run.info.status == "FINISHED"
+        for experiment in filter(None, run.data.tags.get("experiments", "").split(", ")):
+            found[experiment].append((name, run))
+    assert found.keys() == rows.keys()
+    for experiment, row in rows.items():
+        assert {name for name, _ in found[experiment]} == EVERY
+        params: dict[str, str] = {}
+        metrics: dict[str, float] = {}
+        for name, run in found[experiment]:
+            of_run = as_in_dvc(name, run, sections)
+            assert all(params.get(key, value) == value for key, value in of_run[0].items())
+            params |= of_run[0]
+            metrics |= of_run[1]
+        compare(row, params, metrics)
+    # trained once each: three `tuned`, and one of all that the experiments share (beside the baseline's own)
+    trained = [name for name, run in every_run(store(project)) if run.data.tags.get("experiments")]
+    assert sorted(trained) == sorted([*EVERY, "vae/tuned", "vae/tuned"])
+    shared = next(run for name, run in found[next(iter(rows))] if name == "vae/notebook")
+    assert shared.data.tags["experiments"] == ", ".join(sorted(rows))
+    client = MlflowClient(store(project))
+    assert [item.step for item in client.get_metric_history(shared.info.run_id, "test_elbo")] == [1, 2]
+    best = client.get_model_version_by_alias("vae-decoder", "best")
+    scores = {
+        run.info.run_id: run.data.metrics["elbo.validation.elbo"]
+        for _, run in every_run(store(project))
+        if "elbo.validation.elbo" in run.data.metrics
+    }
+    assert best.run_id == max(scores, key=lambda run_id: scores[run_id])
+    for experiment, of_it in found.items():  # applied, it brings the models of its runs
+        project.run("dvc", "exp", "apply", experiment)
+        locked = (project.path / "dvc.lock").read_text()
+        for name, run in of_it:
+            assert run.data.tags["git_dirty"] == "false"
+            assert name.startswith("quadratic") or run.data.tags["model_md5"] in locked
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("swept")
+def test_mlflows_page_of_two_runs_shows_just_the_param_that_differs(swept: Project, tmp_path: Path) -> None:
+    tuned = [run for name, run in every_run(store(swept)) if name == "vae/tuned" and run.data.tags.get("experiments")]
+    with pages(swept.path, tmp_path) as (page, address):
+        open_comparison(page, address, tuned)
+        shown = differing_params(page)
+        assert shown == {"lr": sorted(LRS)}
+        text = page.inner_text("body")
+        for run in tuned:
+            assert run.info.run_name in text
+
+
+def compare(row: dict[str, str], params: dict[str, str], metrics: dict[str, float]) -> None:
+    """Every param and metric of DVC's row is that of the runs, and the other way about."""
+    known = read("params.yaml")
+    assert {key: value for key, value in row.items() if key.partition(".")[0] in known} == params
+    # DVC leaves out the path where a name stands in one file only
+    short = {key.partition(":")[2]: key for key in metrics}
+    missing = dict(metrics)
+    for column, text in row.items():
+        key = column if column in metrics else short.get(column, "")
+        if key:
+            value = {"False": 0.0, "True": 1.0}.get(text)
+            assert metrics[key] == (float(text) if value is None else value), column
+            del missing[key]
+    numbers = [
+        column
+        for column in row
+        if column.startswith("reports/") and ".json:" in column and number(row[column])
+    ]
+    assert not [column for column in numbers if column not in metrics]
+    lists = {key for key in missing if re.search(r"\.\d+$", key)}  # which `dvc exp show` leaves out
+    assert not set(missing) - lists
+
+
+def number(text: str) -> bool:
+    return re.fullmatch(r"-?\d[\d.e+-]*", text) is not None
+
+
+@pytest.mark.slow
+def test_a_temporary_run_and_a_subfolder_log_to_the_main_store(reproduced: Project, tmp_path: Path) -> None:
+    project = reproduced.copy(tmp_path / "project")
+    project.run("python", "-m", "stages.track")
+    before = len(every_run(store(project)))
+    printed = project.run(
+        "dvc", "exp", "run", "--temp", "-n", "warmer", "-S", "classifier.images.lr=0.003",
+        "train_classifier@images",
+    )  # fmt: skip
+    assert "Ran experiment" in printed
+    below = Project(project.path / "stages")
+    printed = below.run("dvc", "repro", "--force", "--single-item", "../dvc.yaml:train_vae@notebook")
+    assert "not tracking" not in printed
+    below.run("python", "-m", "stages.track")
+    assert not list((project.path / "stages").glob("ml*"))
+    every = every_run(store(project))
+    assert len(every) == before + 1
+    (made,) = (run for _, run in every if run.data.tags.get("experiments") == "warmer")
+    assert made.data.params["lr"] == "0.003"
+    client = MlflowClient(store(project))
+    path = client.download_artifacts(made.info.run_id, "metrics.json", str(tmp_path))
+    assert made.data.metrics["metrics.accuracy"] == json.loads(Path(path).read_text())["accuracy"]
+    assert Path(made.info.artifact_uri.removeprefix("file://")).is_relative_to(project.path)
+
+
+@pytest.mark.slow
+def test_four_first_starts_at_once_lose_no_run(reproduced: Project, tmp_path: Path) -> None:
+    projects = [reproduced.copy(tmp_path / f"project{number}") for number in range(4)]
+    address = f"sqlite:///{tmp_path}/shared.db"
+    processes = []
+    for number, project in enumerate(projects):
+        project.edit("lr: 0.002", f"lr: 0.00{number + 3}", count=0)
+        command = ["dvc", "repro", "--single-item", "train_classifier@images"]
+        processes.append(start(project, *command, MLFLOW_TRACKING_URI=address))
+    for process in processes:
+        printed, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, printed
+        assert "not tracking" not in printed
+    found = every_run(address)
+    assert sorted(run.data.params["lr"] for _, run in found) == ["0.003", "0.004", "0.005", "0.006"]
+    assert {run.info.status for _, run in found} == {"FINISHED"}
+
+
+def test_of_two_processes_with_the_same_inputs_the_second_waits_and_takes_the_files(
+    project: Project,
+) -> None:
+    project.edit(r"(\n  notebook:[\s\S]*?)epochs: 2", r"\1epochs: 12")
+    other = project.copy(project.path.parent / "other")
+    # as in a queue: two folders, one main repository
+    root = str(project.path)
+    first = start(project, "python", "-m", "stages.train_vae", "notebook", DVC_ROOT=root)
+    while not list((project.path / ".dvc/tmp/turns").glob("*.lock")):
+        time.sleep(0.05)
+    time.sleep(1)
+    (other.path / "models/vae/notebook.safetensors").unlink()
+    second = start(other, "python", "-m", "stages.train_vae", "notebook", DVC_ROOT=root)
+    printed = [process.communicate(timeout=200)[0] for process in (first, second)]
+    assert first.returncode == second.returncode == 0, printed
+    assert printed[0].count("epoch ") == 12
+    assert "epoch " not in printed[1]
+    assert "waiting for its files" in printed[1]
+    for path in ("models/vae/notebook.safetensors", "reports/vae/notebook/training.csv"):
+        assert (other.path / path).read_bytes() == (project.path / path).read_bytes()
+    # nobody is at work now: whoever comes trains
+    again = start(other, "python", "-m", "stages.train_vae", "notebook", DVC_ROOT=root)
+    assert again.communicate(timeout=200)[0].count("epoch ") == 12
+
+
+def test_results_from_the_run_cache_a_remote_or_an_applied_experiment_get_their_runs(
+    project: Project, tmp_path: Path
+) -> None:
+    remote = tmp_path / "remote"
+    project.run("dvc", "remote", "add", "-d", "storage", str(remote))
+    project.run("dvc", "push", "-q")
+    clone = Project(tmp_path / "clone")
+    commit(project)
+    project.run("git", "clone", "-q", str(project.path), str(clone.path))
+    assert "nothing is trained" in clone.run("python", "-m", "stages.track")
+    clone.run("dvc", "pull", "-q")
+    clone.run("python", "-m", "stages.track")
+    assert runs(store(clone)).keys() == EVERY
+    # an experiment, then back, without its run in MLflow; applied, nothing is computed, and it has its run
+    printed = project.run("dvc", "exp", "run", "-n", "other", "-S", "quadratic.ill_conditioned.lr=0.7")
+    assert "Running stage 'optimize_quadratic@ill_conditioned'" in printed
+    project.run("git", "checkout", "-q", ".")
+    project.run("dvc", "checkout", "-q")
+    without_store(project).run("python", "-m", "stages.track")
+    found = every_run(store(project))
+    (of_it,) = (run for _, run in found if run.data.params.get("lr") == "0.7")
+    assert of_it.data.tags["experiments"] == "other"
+    project.run("dvc", "exp", "apply", "other")
+    project.run("dvc", "exp", "remove", "other")
+    assert project.repro() == []
+    project.run("python", "-m", "stages.track")
+    assert len(every_run(store(project))) == len(found)
+    assert "experiments" not in MlflowClient(store(project)).get_run(of_it.info.run_id).data.tags
+
+
+def stage_modules() -> list[str]:
+    return sorted(
+        path.stem for path in Path(__file__).parent.parent.glob("stages/*.py") if path.stem != "__init__"
+    )
+
+
+def test_no_stage_imports_mlflow_before_it_trains(tmp_path: Path) -> None:
+    imported = "\n".join(f"import stages.{name}" for name in stage_modules())
+    code = f"import sys\n{imported}\nassert not {{'mlflow', 'dvc'}} & set(sys.modules)"
+    Project(tmp_path).run("python", "-c", code)

@@ -1,0 +1,112 @@
+"""MLflow down, slow, or failing in the middle: results are the same, it is said once, and made good later."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from tests.conftest import Project
+from tests.stores import content, every_run, mlflow_server, serving, store
+from tests.test_everywhere import start
+
+DOWN = "http://127.0.0.1:9"
+TRAININGS = ["train_classifier@annuli", "train_classifier@images", "train_vae@notebook", "train_vae@tuned"]
+
+
+def test_trained_without_mlflow_and_completed_later_is_as_if_it_had_been_there(project: Project) -> None:
+    before = (project.path / "dvc.lock").read_text()
+    undisturbed = content(store(project))
+    (project.path / "mlflow.db").unlink()
+    shutil.rmtree(project.path / "mlartifacts")
+    for stage in TRAININGS:
+        printed = project.run(
+            "dvc", "repro", "--force", "--single-item", stage, MLFLOW_TRACKING_URI=DOWN
+        )  # fmt: skip
+        assert printed.count(f"MLflow is not tracking {stage}") == 1
+        assert "Traceback" not in printed
+    assert (project.path / "dvc.lock").read_text() == before
+    printed = project.run("python", "-m", "stages.track", status=1, MLFLOW_TRACKING_URI=DOWN)
+    assert "MLflow cannot be completed" in printed
+    assert "Traceback" not in printed
+    project.run("python", "-m", "stages.track")
+    assert content(store(project)) == undisturbed
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A server that takes every connection and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        taken = []
+
+        def take() -> None:
+            while True:
+                try:
+                    taken.append(listening.accept())
+                except OSError:
+                    return
+
+        threading.Thread(target=take, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_server_that_never_answers_costs_a_stage_ten_seconds_at_most(project: Project, silent: str) -> None:
+    before = (project.path / "dvc.lock").read_text()
+    command = ["dvc", "repro", "--force", "--single-item", "train_vae@notebook"]
+    printed = project.run(*command, MLFLOW_TRACKING_URI=silent)
+    assert printed.count("MLflow is not tracking train_vae@notebook") == 1
+    assert "make track" in printed
+    assert (project.path / "dvc.lock").read_text() == before
+    epochs = [float(found) for found in re.findall(r"nats +([\d.]+) s", printed)]
+    assert len(epochs) == 2
+    assert max(epochs) < 5  # no epoch waits for an answer, which would take ten seconds
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_in_the_middle_is_made_good(project: Project, tmp_path: Path) -> None:
+    project.edit(r"(\n  notebook:[\s\S]*?)epochs: 2", r"\1epochs: 60")
+    command, port = mlflow_server(tmp_path)
+    with serving(command, port, tmp_path) as address:
+        process = start(project, "dvc", "repro", "train_vae@notebook", MLFLOW_TRACKING_URI=address)
+        client = MlflowClient(address)
+        while not any(client.get_metric_history(run.info.run_id, "test_elbo") for _, run in every_run(address)):
+            assert process.poll() is None, "it ended before it was seen"
+            time.sleep(0.3)
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, printed
+    assert printed.count("MLflow is not tracking train_vae@notebook") == 1
+    with serving(command, port, tmp_path) as address:
+        project.run("python", "-m", "stages.track", MLFLOW_TRACKING_URI=address)
+        ((_, run),) = [pair for pair in every_run(address) if pair[1].data.params.get("epochs") == "60"]
+        assert run.info.status == "FINISHED"
+        history = MlflowClient(address).get_metric_history(run.info.run_id, "test_elbo")
+        assert [metric.step for metric in history] == list(range(1, 61))
+
+
+def test_ctrl_c_ends_the_run_as_killed(project: Project) -> None:
+    project.edit(r"(\n  notebook:[\s\S]*?)epochs: 2", r"\1epochs: 100")
+    before = {run.info.run_id for _, run in every_run(store(project))}
+    process = start(project, "python", "-m", "stages.train_vae", "notebook")
+
+    def made() -> list[str]:
+        new = [run for _, run in every_run(store(project)) if run.info.run_id not in before]
+        return [run.info.status for run in new if "test_elbo" in run.data.metrics]
+
+    while not made():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.3)
+    os.kill(process.pid, signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, printed
+    assert "Traceback" not in printed
+    assert made() == ["KILLED"]
