@@ -31,14 +31,18 @@ check: .venv/installed  ## is what is committed up to date? (runs no stage)
 verify: .venv/installed  ## reproduce HEAD in a clean clone, by force, and compare every number
 	python -m pipeline.verify $(if $(KEEP),--keep '$(KEEP)')
 
-bench: .venv/installed  ## speed beside the notebook's own loop, and memory (about 8 minutes)
+bench: .venv/installed  ## speed beside the notebook's own loop, and memory (about 15 minutes)
 	python -m benchmarks
+	python -m benchmarks.tracking
 
 track: .venv/installed  ## complete MLflow from the files
 	python -m stages.track
 
 ui: track  ## open MLflow's pages on http://127.0.0.1:5000
-	mlflow ui
+	@case '$(MLFLOW_TRACKING_URI)' in \
+	  http*) echo 'MLflow is on $(MLFLOW_TRACKING_URI)' ;; \
+	  *) mlflow ui $(if $(MLFLOW_TRACKING_URI),--backend-store-uri '$(MLFLOW_TRACKING_URI)') ;; \
+	esac
 
 clean:  ## remove all that git ignores: .venv, data, models, caches, MLflow's store
 	git clean -fdXq -e '!/.dvc/config.local'

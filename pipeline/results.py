@@ -104,8 +104,8 @@ def results(revision: str | None) -> list[Result]:
             of = _locked(repo, stage)
             own = _sums(stage)
             if revision is None and (changed := _changed(own)):
-                if len(changed) < len(own):
-                    warn(f"{name}: {changed[0]} is not as dvc.lock has it; `dvc repro` mends that")
+                if edited := [path for path in changed if Path(path).exists()]:
+                    warn(f"{name}: {edited[0]} is not as dvc.lock has it; `dvc repro` mends that")
                 continue
             if revision is not None and not all(repo.dvcfs.exists(path) for path in own):
                 continue

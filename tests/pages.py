@@ -32,25 +32,26 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def mlflow_pages(project: Path, folder: Path, width: int = 1280, height: int = 900) -> Iterator[tuple[Page, str]]:
+def mlflow_pages(project: Path, width: int = 1280, height: int = 900) -> Iterator[tuple[Page, str]]:
     """A page, and the address of `mlflow ui` as `make ui` starts it in a project."""
     port = free_port()
     command = ["mlflow", "ui", "--port", str(port), "--workers", "1"]
-    uri = f"sqlite:///{project}/mlflow.db"
-    with serving(command, port, folder, MLFLOW_TRACKING_URI=uri) as address, chromium() as browser:
-        page = browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=1)
-        page.goto(address)
-        page.evaluate("localStorage.setItem('mlflow.workflowType', '\"machine_learning\"')")
-        yield page, address
+    with serving(command, port, project) as address, chromium() as browser:
+        context = browser.new_context(viewport={"width": width, "height": height})
+        # MLflow opens with a page on chats, and an assistant over a third of the window
+        context.add_init_script(
+            "localStorage.setItem('mlflow.workflowType', '\"machine_learning\"');"
+            "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');"
+            "localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');"
+        )
+        yield context.new_page(), address
 
 
 def open_page(page: Page, address: str, path: str, awaited: str) -> None:
-    """Opens a page of MLflow and waits until it shows a text; puts its assistant away."""
+    """Opens a page of MLflow and waits until it shows a text."""
+    page.goto("about:blank")  # a change after # alone would not load it
     page.goto(f"{address}/#/{path}")
     page.get_by_text(awaited, exact=True).first.wait_for(timeout=60_000)
-    close = page.locator("[data-component-id='mlflow.assistant.chat_panel.close'], [aria-label='Close']")
-    if close.count():
-        close.first.click()
     page.wait_for_timeout(1500)  # its animations
 
 

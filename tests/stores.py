@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -100,7 +102,7 @@ def serving(
     command: Sequence[str], port: int, folder: Path, path: str = "/health", **more: str
 ) -> Iterator[str]:
     """A real server process, from when it answers until it is killed with all its children."""
-    log = (folder / "server.log").open("w")
+    log = tempfile.TemporaryFile("w+")  # noqa: SIM115
     environment: Mapping[str, str] = clean_environment() | more
     process = subprocess.Popen(
         command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
@@ -113,10 +115,13 @@ def serving(
                 urllib.request.urlopen(f"{address}{path}", timeout=2).read()
                 break
             except OSError:
-                assert process.poll() is None, (folder / "server.log").read_text()
+                if process.poll() is not None:
+                    log.seek(0)
+                    raise AssertionError(log.read()) from None
         yield address
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # it has died
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait(20)
         log.close()
 

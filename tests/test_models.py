@@ -47,7 +47,7 @@ def best(project: Project) -> VAE:
 def given() -> dict[str, np.ndarray]:
     random = np.random.default_rng(0)
     return {
-        "vae-encoder": (random.random((50, 64)) < 0.3).astype(np.float32),
+        "vae-encoder": (random.random((50, 784)) < 0.3).astype(np.float32),
         "vae-decoder": random.standard_normal((50, 2)).astype(np.float32),
     }
 
@@ -95,7 +95,7 @@ def test_a_model_serves_over_http_without_building_an_environment(
 def test_each_variant_is_a_version_with_signature_and_the_best_has_an_alias(reproduced: Project) -> None:
     client = MlflowClient(store(reproduced))
     found = runs(store(reproduced))
-    for name, inputs, outputs in (("vae-encoder", 64, 2), ("vae-decoder", 2, 64)):
+    for name, inputs, outputs in (("vae-encoder", 784, 2), ("vae-decoder", 2, 784)):
         registered = client.get_registered_model(name)
         assert "no fair choice" in registered.description
         versions = client.search_model_versions(f"name='{name}'")

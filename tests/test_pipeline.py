@@ -200,6 +200,7 @@ def test_an_experiment_runs_what_its_params_change_and_stands_beside_the_baselin
     assert rows["slow"][elbo] == baseline[elbo]
 
 
+@pytest.mark.slow
 def test_a_new_variant_in_params_becomes_stages(project: Project) -> None:
     text = (project.path / "params.yaml").read_text()
     notebook = text[text.index("  notebook:") : text.index("  tuned:")]
@@ -221,6 +222,7 @@ def test_a_held_out_split_is_scored_beside_the_test_set(tree: Project) -> None:
     assert "validation_elbo" in training
 
 
+@pytest.mark.slow
 def test_a_stand_in_is_named_in_metrics_figures_and_summary(project: Project) -> None:
     """As far as the classifiers and one variant's ELBO; the report's words are tested by themselves."""
     project.edit("dataset: uci-digits", "dataset: mnist")

@@ -48,7 +48,7 @@ def postgres() -> Iterator[str]:
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
 
-    run(initdb, "-D", f"{folder}/data", "-U", "mlflow", "--auth=trust")
+    run(initdb, "-D", f"{folder}/data", "-U", "mlflow", "--auth=trust", "-E", "UTF8")
     options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
     run(control, "-D", f"{folder}/data", "-l", f"{folder}/log", "-o", options, "-w", "start")
     try:
@@ -88,7 +88,7 @@ def test_the_readmes_lines_bring_up_a_server_on_postgresql_that_has_it_all(
         code = (
             "import mlflow, numpy\n"
             "model = mlflow.pyfunc.load_model('models:/vae-decoder@best-on-test')\n"
-            "assert model.predict(numpy.zeros((2, 2), 'float32')).shape == (2, 64)"
+            "assert model.predict(numpy.zeros((2, 2), 'float32')).shape == (2, 784)"
         )
         environment = clean_environment() | {"MLFLOW_TRACKING_URI": address}
         subprocess.run(["python", "-c", code], cwd=tmp_path, env=environment, check=True)
