@@ -38,7 +38,8 @@ bench: .venv/installed  ## speed beside the notebook's own loop, and memory (abo
 track: .venv/installed  ## complete MLflow from the files
 	python -m stages.track
 
-ui: track  ## open MLflow's pages on http://127.0.0.1:5000
+ui: .venv/installed  ## open MLflow's pages on http://127.0.0.1:5000
+	-@python -m stages.track
 	@case '$(MLFLOW_TRACKING_URI)' in \
 	  http*) echo 'MLflow is on $(MLFLOW_TRACKING_URI)' ;; \
 	  *) mlflow ui $(if $(MLFLOW_TRACKING_URI),--backend-store-uri '$(MLFLOW_TRACKING_URI)') ;; \

@@ -7,7 +7,7 @@ import io
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ CURVES = {"training.csv": "epoch", "losses.csv": "iteration"}  # tables by step,
 
 # Logs what a result is as a model, given its run and its files; returns whether there was anything to do.
 LogModels = Callable[[Store, str, Result], bool]
+Finish = Callable[[Store, Mapping[str, Found]], None]
 
 
-def complete(log_models: LogModels, finish: Callable[[Store], None]) -> bool:
+def complete(log_models: LogModels, finish: Finish) -> bool:
     """Mirrors every result of this repository, experiments included; returns whether MLflow took it all.
 
     MLflow's faults are said, and change no result.
@@ -33,32 +34,40 @@ def complete(log_models: LogModels, finish: Callable[[Store], None]) -> bool:
         finish: what comes after all runs, such as a choice among their models.
     """
     found = all_results()
+    if not found:
+        say("MLflow: nothing is trained yet; `dvc repro` trains")
     try:
         store = Store()
-        for family in moved_here(store):
-            say(f"MLflow: the artifacts of experiment {family} lie in this folder now")
-        for stage in store.close_killed():
-            say(f"MLflow: a killed run of {stage} is closed")
-        clear(store.root)
-        changed: dict[str, int] = {}
-        for one in found.values():
-            of = one.result.of
-            changed.setdefault(of.family, 0)
-            changed[of.family] += mirror(store, one, log_models)
-        finish(store)
-        for family, count in sorted(changed.items()):
-            total = sum(one.result.of.family == family for one in found.values())
-            what = f"{count} of {total} runs completed" if count else f"{total} runs are complete"
-            say(f"MLflow: experiment {family}: {what}")
-        if not found:
-            say("MLflow: nothing is trained yet; `dvc repro` trains")
+        with store.mirroring:  # of two at once, the second finds what the first has done
+            return _complete(store, found, log_models, finish)
     except Exception as error:  # whatever MLflow, its database or its server comes up with
         warn(
             f"MLflow cannot be completed: {type(error).__name__}: {str(error)[:300]}\n"
             "  Results are not affected; `make track` tries again."
         )
         return False
-    return True
+
+
+def _complete(store: Store, found: Mapping[str, Found], log_models: LogModels, finish: Finish) -> bool:
+    for family in moved_here(store):
+        say(f"MLflow: the artifacts of experiment {family} lie in this folder now")
+    for stage in store.close_killed():
+        say(f"MLflow: a killed run of {stage} is closed")
+    clear(store.root)
+    changed: dict[str, list[bool]] = {}
+    whole = True
+    for one in found.values():
+        of = one.result.of
+        try:
+            changed.setdefault(of.family, []).append(mirror(store, one, log_models))
+        except FileNotFoundError as error:  # lost from git or DVC's cache; the others are not
+            warn(f"MLflow: the run of {of.stage} is not complete: {error}")
+            whole = False
+    finish(store, found)
+    for family, runs in sorted(changed.items()):
+        what = f"{sum(runs)} of {len(runs)} runs completed" if any(runs) else f"{len(runs)} runs are complete"
+        say(f"MLflow: experiment {family}: {what}")
+    return whole
 
 
 def mirror(store: Store, found: Found, log_models: LogModels) -> bool:
@@ -68,11 +77,20 @@ def mirror(store: Store, found: Found, log_models: LogModels) -> bool:
     run = store.client.get_run(run_id)
     if run.info.status == "RUNNING" and "host" in run.data.tags:  # it is being trained; the next time, then
         return False
-    store.tag(run_id, "experiments", names(found.experiments))
-    if found.commit and run.data.tags.get("git_dirty") != "false":
+    tags = run.data.tags
+    sums = {path: sum_ for path, sum_ in result.sums.items() if path.startswith("models/")}
+    theirs = tags.get("model_md5")
+    if not store.own and theirs and sums and theirs not in sums.values():
+        warn(f"MLflow: the run of {result.of.stage} has weights of another machine, and is left as it is")
+        return False
+    # names that this clone does not know may be another's, where others share the store
+    others = () if store.own else filter(None, tags.get("experiments", "").split(", "))
+    store.tag(run_id, "experiments", names({*found.experiments, *others}))
+    known = tags.get("git_commit") in found.holders and tags.get("git_dirty") == "false"
+    if found.commit and not known:
         for key, value in commit_tags(found.commit, dirty=False).items():
             store.tag(run_id, key, value)
-    if run.data.tags.get("mirrored") == result.state and run.info.status == "FINISHED":
+    if tags.get("mirrored") == result.state and run.info.status == "FINISHED":
         return log_models(store, run_id, result)
     store.log_params(run_id, result.of)
     with result.files() as files, tempfile.TemporaryDirectory() as folder:
@@ -87,9 +105,8 @@ def mirror(store: Store, found: Found, log_models: LogModels) -> bool:
             elif path.suffix == ".json":
                 _log_final(store, run_id, result.of, path.stem, json.loads(local.read_text("utf-8")))
             store.client.log_artifact(run_id, str(local), "figures" if path.suffix == ".png" else None)
-    for output, sum_ in result.sums.items():
-        if output.startswith("models/"):
-            store.tag(run_id, "model_md5", sum_)
+    for sum_ in sums.values():
+        store.tag(run_id, "model_md5", sum_)
     for dep, sum_ in result.of.files.items():
         if dep.startswith("data/") and dep.endswith(".npz"):
             store.tag(run_id, "data_md5", sum_)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from pathlib import Path
+from urllib.parse import unquote, urlparse
 
 from pipeline.tracking import Store, artifacts
 
@@ -21,24 +22,30 @@ def moved_here(store: Store) -> list[str]:
 
     MLflow writes them absolute, and has no call that changes them.
     """
-    path = Path(store.uri.removeprefix("sqlite:///"))
-    if not store.uri.startswith("sqlite:///") or store.root not in path.parents:
+    if store.database is None or not store.own:
         return []
     mended = []
-    with store.lock, contextlib.closing(sqlite3.connect(path)) as base, base:
+    with store.lock, contextlib.closing(sqlite3.connect(store.database)) as base, base:
         for number, name, old in base.execute(
             "SELECT experiment_id, name, artifact_location FROM experiments"
         ).fetchall():
             new = artifacts(store.root, name)
-            if old == new or not old.endswith(f"/mlartifacts/{name}"):
+            here, there = _folder(new).is_dir(), _folder(old).is_dir()
+            # another clone that shares this store keeps its artifacts with itself
+            if old == new or not old.endswith(f"/mlartifacts/{name}") or (there and not here):
                 continue
             base.execute(
                 "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (new, number)
             )
             for table, column in PATHS:
                 base.execute(
-                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} LIKE ?",
-                    (new, len(old) + 1, f"{old}/%"),
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                    f"WHERE substr({column}, 1, ?) = ?",
+                    (new, len(old) + 1, len(old) + 1, f"{old}/"),
                 )
             mended.append(name)
     return mended
+
+
+def _folder(uri: str) -> Path:
+    return Path(unquote(urlparse(uri).path))

@@ -53,11 +53,13 @@ class Found:
 
     Attributes:
         commit: one that holds the result: HEAD, or that of the first experiment by name; None: none does.
+        holders: all of these commits.
         experiments: names, sorted.
     """
 
     result: Result
     commit: str | None = None
+    holders: set[str] = field(default_factory=set)
     experiments: list[str] = field(default_factory=list)
 
 
@@ -79,12 +81,20 @@ def all_results() -> dict[str, Found]:
         *([(head, "")] if head else []),
         *((rev, name) for name, rev in named),
     ]:
-        for result in results(revision):
+        try:
+            of_revision = results(revision)
+        except Exception as error:  # whatever an old commit holds, the others' results are there
+            if revision is None:
+                raise
+            warn(f"{name or 'HEAD'} is left out: {type(error).__name__}: {str(error)[:200]}")
+            continue
+        for result in of_revision:
             one = found.setdefault(result.of.digest, Found(result))
             if len(result.sums) > len(one.result.sums):
                 one.result = result
-            if revision and not one.commit:
-                one.commit = revision
+            if revision:
+                one.commit = one.commit or revision
+                one.holders.add(revision)
             if name:
                 one.experiments.append(name)
     return found
@@ -118,7 +128,8 @@ def results(revision: str | None) -> list[Result]:
                 path: sum_
                 for maker in measured
                 for path, sum_ in _sums(maker).items()
-                if _belongs(of, path) and (revision or not _changed({path: sum_}))
+                if _belongs(of, path)
+                and (repo.dvcfs.exists(path) if revision else not _changed({path: sum_}))
             }
             params = params_of(sorted(measured, key=lambda item: str(item.name)), _values)
             found.append(Result(replace(of, measured=params), own | sums, revision))
@@ -126,11 +137,12 @@ def results(revision: str | None) -> list[Result]:
 
 
 def _head(repo: Any) -> str | None:
-    from scmrepo.exceptions import RevError
+    from dvc.scm import NoSCMError
+    from scmrepo.exceptions import SCMError
 
     try:
         return str(repo.scm.resolve_rev("HEAD"))
-    except (RevError, AttributeError):  # no commit yet, or no git
+    except (SCMError, NoSCMError):  # no commit yet, or no git
         return None
 
 

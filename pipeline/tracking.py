@@ -44,12 +44,17 @@ class Store:
             logging.getLogger(name).setLevel(logging.WARNING)
         self.root = main_repository()
         self.uri = tracking_uri(self.root)
-        database = Path(self.uri.removeprefix("sqlite:///"))
-        # beside a database, which several clones may share
-        local = self.uri.startswith("sqlite:///")
-        lock = Path(f"{database}.lock") if local else self.root / ".dvc" / "tmp" / "mlflow.lock"
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        self.lock = FileLock(lock)
+        self.database = (
+            Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:///") else None
+        )
+        # this clone's alone; another database or a server may be shared
+        self.own = self.database is not None and self.root in self.database.parents
+        self.owner = f"{platform.node()}:{self.root}"
+        # beside a database, for all who share it
+        place = self.database or self.root / ".dvc" / "tmp" / "mlflow"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        self.lock = FileLock(f"{place}.lock")
+        self.mirroring = FileLock(f"{place}.mirror.lock")
         with self.lock:  # of processes that start on a new SQLite file together, most die (mlflow #4123)
             self.client: MlflowClient = MlflowClient(self.uri)
             self.client.search_experiments(max_results=1)
@@ -62,6 +67,8 @@ class Store:
         with self.lock:
             found = self.client.get_experiment_by_name(family)
             if found is not None:
+                if found.lifecycle_stage == "deleted":
+                    raise RuntimeError(f"experiment {family} is in the trash; restore it, or run `mlflow gc`")
                 return str(found.experiment_id)
             # absolute: whoever creates an experiment fixes where its artifacts lie
             place = artifacts(self.root, family) if local else None
@@ -73,13 +80,19 @@ class Store:
                     raise
                 return str(found.experiment_id)
 
-    def run_id(self, of: Inputs) -> str:
-        """The one run of these inputs: found by their digest, or made with params and tags."""
+    def run_id(self, of: Inputs, more: Mapping[str, str] | None = None) -> str:
+        """The one run of these inputs: found by their digest, or made with params, tags, and `more` tags."""
         experiment = self.experiment(of.family)
         with self.lock:
             if found := self._runs(experiment, of):
                 return found[0]
-            tags = {"stage": of.stage, "variant": of.name, "input_digest": of.digest, **at_head()}
+            tags = {
+                "stage": of.stage,
+                "variant": of.name,
+                "input_digest": of.digest,
+                **at_head(),
+                **(more or {}),
+            }
             made = str(self.client.create_run(experiment, run_name=of.name, tags=tags).info.run_id)
             first = self._runs(experiment, of)[0]
             if first != made:  # another machine, which knows nothing of this lock, was faster
@@ -120,20 +133,27 @@ class Store:
         return turn_lock(self.root, digest)
 
     def close_killed(self) -> list[str]:
-        """Marks as KILLED the runs that this machine left RUNNING and that no process trains any more."""
+        """Marks as KILLED the runs that this clone left RUNNING and that no process trains any more."""
         from filelock import Timeout
 
         closed = []
         experiments = [item.experiment_id for item in self.client.search_experiments()]
-        query = f"attributes.status = 'RUNNING' and tags.host = '{platform.node()}'"
-        for run in self.client.search_runs(experiments, query):
+        for run in self.client.search_runs(experiments, "attributes.status = 'RUNNING'"):
+            digest = run.data.tags.get("input_digest")
+            if not digest or not self._left(run.data.tags.get("host", "")):
+                continue
             try:
-                with self.training(run.data.tags["input_digest"]).acquire(timeout=0):
+                with self.training(digest).acquire(timeout=0):
                     self.end(run.info.run_id, "KILLED")
             except Timeout:
                 continue
             closed.append(run.data.tags["stage"])
         return closed
+
+    def _left(self, owner: str) -> bool:
+        """Whether an owner's runs are this clone's: of this folder, or of one that has moved here."""
+        folder = owner.partition(":")[2]
+        return owner == self.owner or bool(folder and self.own and not Path(folder, ".dvc").is_dir())
 
     def end(self, run_id: str, status: str) -> None:
         """Ends a run; the tag of the machine that works on it goes, since none does."""
@@ -144,10 +164,10 @@ class Store:
         self,
         run_id: str,
         rows: Sequence[Mapping[str, Any]],
-        known: Mapping[str, set[int]],
+        known: Mapping[str, Mapping[int, float]],
         step: str = "epoch",
     ) -> None:
-        """Logs rows of metrics, one column being their step, except those (name, step) that are known."""
+        """Logs rows of metrics, one column being their step, except those that are known with this value."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -155,15 +175,15 @@ class Store:
             Metric(key, as_written(value), now, int(row[step]))
             for row in rows
             for key, value in row.items()
-            if key != step and int(row[step]) not in known.get(key, ())
+            if key != step and known.get(key, {}).get(int(row[step])) != as_written(value)
         ]
         for start in range(0, len(metrics), METRICS_PER_BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
 
-    def steps(self, run_id: str) -> dict[str, set[int]]:
-        """The steps that a run has of each metric."""
+    def steps(self, run_id: str) -> dict[str, dict[int, float]]:
+        """The values that a run has of each metric, by step."""
         return {
-            name: {metric.step for metric in self.client.get_metric_history(run_id, name)}
+            name: {metric.step: metric.value for metric in self.client.get_metric_history(run_id, name)}
             for name in self.client.get_run(run_id).data.metrics
         }
 
@@ -226,7 +246,7 @@ class Live:
     def _work(self) -> None:
         try:
             store = Store()
-            self._log(store, store.run_id(self.of))
+            self._log(store, store.run_id(self.of, {**self.about, "host": store.owner}))
         except Exception as error:  # whatever MLflow, its database or its server comes up with
             self._warn(f"{type(error).__name__}: {str(error)[:200]}")
 
@@ -237,9 +257,9 @@ class Live:
         )
 
     def _log(self, store: Store, run_id: str) -> None:
+        for key, value in {**self.about, "host": store.owner}.items():
+            store.tag(run_id, key, value)
         store.client.update_run(run_id, status="RUNNING")
-        for key, value in {**self.about, "host": platform.node()}.items():
-            store.client.set_tag(run_id, key, value)
         if experiment := os.environ.get("DVC_EXP_NAME"):
             with store.lock:
                 known = store.client.get_run(run_id).data.tags.get("experiments", "")

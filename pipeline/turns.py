@@ -6,6 +6,7 @@ after the other has begun. A process that finds nobody at work always trains, so
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -50,6 +51,7 @@ def turn(stage: str) -> Iterator[Turn]:
     root = main_repository()
     lock = turn_lock(root, of.digest)
     offer = _folder(root) / of.digest
+    began = time.time()
     waited = False
     try:
         lock.acquire(timeout=0)
@@ -58,8 +60,7 @@ def turn(stage: str) -> Iterator[Turn]:
         lock.acquire()
         waited = True
     try:
-        # whoever held the lock removed an older offer first: this one was made while this process waited
-        if waited and offer.is_dir():
+        if waited and offer.is_dir() and offer.stat().st_mtime >= began:
             for output in of.outputs:
                 _copy(offer / output, Path(output))
             say(f"{stage}: trained by another process on the same inputs; its files are taken")
@@ -85,12 +86,10 @@ def clear(root: Path) -> None:
     from filelock import Timeout
 
     old = time.time() - OFFERED
-    for offer in [path for path in _folder(root).glob("*") if path.is_dir() and path.stat().st_mtime < old]:
-        try:
-            with turn_lock(root, offer.name.partition(".")[0]).acquire(timeout=0):
+    for offer in [path for path in _folder(root).glob("*") if path.is_dir()]:
+        with contextlib.suppress(Timeout, OSError), turn_lock(root, offer.name[:32]).acquire(timeout=0):
+            if offer.stat().st_mtime < old:
                 shutil.rmtree(offer, ignore_errors=True)
-        except Timeout:
-            continue
 
 
 def _offer(of: Inputs, offer: Path) -> None:

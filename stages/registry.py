@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pipeline.results import Result
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipeline.results import Found, Result
 from pipeline.tracking import Store
 
 TEXTS = {
@@ -13,6 +16,7 @@ ALIASES = {  # by the metric that chooses
     "best": "elbo.validation.elbo",
     "best-on-test": "elbo.test.elbo",
 }
+HELD_OUT = "data.validation"
 DESCRIPTION = (
     "{text}\n\nA version for each trained variant. The alias `best` names the one with the highest ELBO of "
     "the validation images (data.validation), of those that have some. `best-on-test` names the one with the "
@@ -27,37 +31,59 @@ def log_models(store: Store, run_id: str, result: Result) -> bool:
         return False
     weights = next(path for path in result.sums if path.startswith("models/"))
     ready = _ready(store, store.experiment(of.family), run_id, result.sums[weights])
+    tags = {"model_md5": result.sums[weights], "variant": of.name, "input_digest": of.digest}
     changed = False
     if missing := TEXTS.keys() - ready.keys():
         from stages.models import log  # torch takes its time, and mostly nothing is missing
 
-        tags = {"model_md5": result.sums[weights], "variant": of.name, "input_digest": of.digest}
         logged = log(store, run_id, result, weights, missing, tags)
         ready |= logged
         changed = bool(logged)
     for name, model_id in sorted(ready.items()):
-        changed |= _register(store, run_id, name, model_id, of.name)
+        changed |= _register(store, run_id, name, model_id, tags)
     return changed
 
 
-def choose_best(store: Store) -> None:
-    """Points the aliases to the best versions, among models of the data that the latest version has."""
+def choose_best(store: Store, found: Mapping[str, Found]) -> None:
+    """Points the aliases to the best versions, among models of the data that the working directory has."""
+    here = next((one.result.of for one in found.values() if one.result.of.family == "vae"), None)
+    if here is None:
+        return
+    data = _data(store.client.get_run(store.run_id(here)).data)
     for name in TEXTS:
-        versions = store.client.search_model_versions(f"name='{name}'")
-        runs = {item.version: store.client.get_run(str(item.run_id)).data for item in versions}
-        if not runs:
-            continue
-        latest = runs[max(runs, key=int)].tags.get("dataset")
-        known = store.client.get_registered_model(name).aliases
+        runs = {version: run for version, run in _versions(store, name) if _data(run) == data}
+        known = store.client.get_registered_model(name).aliases if runs else {}
         for alias, metric in ALIASES.items():
-            scores = {
-                version: data.metrics[metric]
-                for version, data in runs.items()
-                if metric in data.metrics and data.tags.get("dataset") == latest
-            }
-            best = max(scores, key=lambda version: (scores[version], -int(version)), default=None)
-            if best and str(known.get(alias)) != str(best):
-                store.client.set_registered_model_alias(name, alias, best)
+            scored = {version: run for version, run in runs.items() if metric in run.metrics}
+            if alias == "best" and scored:  # another held-out split is another scale
+                size = max(int(run.params[HELD_OUT]) for run in scored.values())
+                scored = {
+                    version: run for version, run in scored.items() if int(run.params[HELD_OUT]) == size
+                }
+            best = max(scored, key=lambda version: (scored[version].metrics[metric], version), default=None)
+            if best is not None and str(known.get(alias)) != str(best):
+                store.client.set_registered_model_alias(name, alias, str(best))
+            elif best is None and alias in known:
+                store.client.delete_registered_model_alias(name, alias)
+
+
+def _data(run: Any) -> tuple[str | None, str | None]:
+    return run.tags.get("dataset"), run.params.get("data.threshold")
+
+
+def _versions(store: Store, name: str) -> Iterator[tuple[int, Any]]:
+    """Versions of the weights that their runs have, with the runs' data; not what is in the trash."""
+    from mlflow.exceptions import MlflowException
+
+    for version in store.client.search_model_versions(f"name='{name}'"):
+        try:
+            run = store.client.get_run(str(version.run_id))
+        except MlflowException:  # registered by hand, or its run is gone
+            continue
+        if run.info.lifecycle_stage == "active" and version.tags.get("model_md5") == run.data.tags.get(
+            "model_md5"
+        ):
+            yield int(version.version), run.data
 
 
 def _ready(store: Store, experiment: str, run_id: str, md5: str) -> dict[str, str]:
@@ -71,7 +97,7 @@ def _ready(store: Store, experiment: str, run_id: str, md5: str) -> dict[str, st
     return found
 
 
-def _register(store: Store, run_id: str, name: str, model_id: str, variant: str) -> bool:
+def _register(store: Store, run_id: str, name: str, model_id: str, tags: Mapping[str, str]) -> bool:
     from mlflow.exceptions import MlflowException
 
     client, source = store.client, f"models:/{model_id}"
@@ -82,5 +108,5 @@ def _register(store: Store, run_id: str, name: str, model_id: str, variant: str)
         client.get_registered_model(name)
     except MlflowException:
         client.create_registered_model(name, description=DESCRIPTION.format(text=TEXTS[name]))
-    client.create_model_version(name, source, run_id, tags={"variant": variant}, model_id=model_id)
+    client.create_model_version(name, source, run_id, tags=dict(tags), model_id=model_id)
     return True

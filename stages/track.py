@@ -12,8 +12,14 @@ from stages.registry import choose_best, log_models
 
 
 def main() -> None:
+    from dvc.exceptions import DvcException
+
     os.chdir(_project())
-    if not complete(log_models, choose_best):
+    try:
+        whole = complete(log_models, choose_best)
+    except DvcException as error:
+        raise UserError(f"DVC cannot read this project: {error}") from None
+    if not whole:
         sys.exit(1)
 
 
