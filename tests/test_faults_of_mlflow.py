@@ -17,17 +17,19 @@ from mlflow.tracking import MlflowClient
 
 from tests.conftest import Project
 from tests.stores import content, every_run, mlflow_server, serving, store
-from tests.test_everywhere import start
+from tests.test_everywhere import start, without_store
 
 DOWN = "http://127.0.0.1:9"
 TRAININGS = ["train_classifier@annuli", "train_classifier@images", "train_vae@notebook", "train_vae@tuned"]
 
 
 @pytest.mark.slow
-def test_trained_without_mlflow_and_completed_later_is_as_if_it_had_been_there(project: Project) -> None:
+def test_trained_without_mlflow_and_completed_later_is_as_if_it_had_been_there(
+    reproduced: Project, tmp_path: Path
+) -> None:
+    undisturbed = content(store(reproduced))
+    project = without_store(reproduced.copy(tmp_path / "project"))
     before = (project.path / "dvc.lock").read_text()
-    undisturbed = content(store(project))
-    (project.path / "mlflow.db").unlink()
     shutil.rmtree(project.path / "mlartifacts")
     printed = project.run("dvc", "repro", "--force", "--single-item", *TRAININGS, MLFLOW_TRACKING_URI=DOWN)
     assert [printed.count(f"MLflow is not tracking {stage}:") for stage in TRAININGS] == [1, 1, 1, 1]
