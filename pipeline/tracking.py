@@ -7,6 +7,7 @@ import os
 import platform
 import queue
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 LAST_WORDS = 10.0  # seconds that a finished stage waits for a slow server
+# seconds that training waits for Python's lock at an operation of torch, while MLflow is imported beside it;
+# by default 5 ms, which would stop training for as long as the import takes
+PATIENCE = 0.0001
 METRICS_PER_BATCH = 1000  # the most that MLflow takes at once
 PARAMS_PER_BATCH = 100
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens on runs, and not on traces of chats
@@ -297,6 +301,8 @@ def live(of: Inputs, about: Mapping[str, str]) -> Iterator[Live]:
         about: tags, such as what the data are.
     """
     tracker = Live(of, about)
+    patience = sys.getswitchinterval()
+    sys.setswitchinterval(PATIENCE)
     tracker.thread.start()
     try:
         yield tracker
@@ -308,3 +314,4 @@ def live(of: Inputs, about: Mapping[str, str]) -> Iterator[Live]:
         raise
     finally:
         tracker.finish()
+        sys.setswitchinterval(patience)
