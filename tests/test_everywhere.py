@@ -226,7 +226,7 @@ def test_four_first_starts_at_once_lose_no_run(reproduced: Project, tmp_path: Pa
 def test_of_two_processes_with_the_same_inputs_the_second_waits_and_takes_the_files(
     project: Project,
 ) -> None:
-    project.edit(r"(\n  notebook:[\s\S]*?)epochs: 2", r"\1epochs: 12")
+    project.edit(r"(\n  notebook:[\s\S]*?)epochs: 2", r"\1epochs: 40")
     other = project.copy(project.path.parent / "other")
     # as in a queue: two folders, one main repository
     root = str(project.path)
@@ -238,14 +238,14 @@ def test_of_two_processes_with_the_same_inputs_the_second_waits_and_takes_the_fi
     second = start(other, "python", "-m", "stages.train_vae", "notebook", DVC_ROOT=root)
     printed = [process.communicate(timeout=200)[0] for process in (first, second)]
     assert first.returncode == second.returncode == 0, printed
-    assert printed[0].count("epoch ") == 12
+    assert printed[0].count("epoch ") == 40
     assert "epoch " not in printed[1]
     assert "waiting for its files" in printed[1]
     for path in ("models/vae/notebook.safetensors", "reports/vae/notebook/training.csv"):
         assert (other.path / path).read_bytes() == (project.path / path).read_bytes()
     # nobody is at work now: whoever comes trains
     again = start(other, "python", "-m", "stages.train_vae", "notebook", DVC_ROOT=root)
-    assert again.communicate(timeout=200)[0].count("epoch ") == 12
+    assert again.communicate(timeout=200)[0].count("epoch ") == 40
 
 
 def test_results_from_the_run_cache_a_remote_or_an_applied_experiment_get_their_runs(

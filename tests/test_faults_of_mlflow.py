@@ -74,7 +74,7 @@ def test_a_server_that_never_answers_costs_a_stage_ten_seconds_at_most(project: 
 
 @pytest.mark.slow
 def test_a_server_that_dies_in_the_middle_is_made_good(project: Project, tmp_path: Path) -> None:
-    project.edit(r"(\n  notebook:[\s\S]*?)epochs: 2", r"\1epochs: 60")
+    project.edit(r"(\n  notebook:[\s\S]*?)epochs: 2", r"\1epochs: 300")
     command, port = mlflow_server(tmp_path)
     with serving(command, port, tmp_path) as address:
         process = start(project, "dvc", "repro", "train_vae@notebook", MLFLOW_TRACKING_URI=address)
@@ -89,14 +89,14 @@ def test_a_server_that_dies_in_the_middle_is_made_good(project: Project, tmp_pat
     assert printed.count("MLflow is not tracking train_vae@notebook") == 1
     with serving(command, port, tmp_path) as address:
         project.run("python", "-m", "stages.track", MLFLOW_TRACKING_URI=address)
-        ((_, run),) = [pair for pair in every_run(address) if pair[1].data.params.get("epochs") == "60"]
+        ((_, run),) = [pair for pair in every_run(address) if pair[1].data.params.get("epochs") == "300"]
         assert run.info.status == "FINISHED"
         history = MlflowClient(address).get_metric_history(run.info.run_id, "test_elbo")
-        assert [metric.step for metric in history] == list(range(1, 61))
+        assert [metric.step for metric in history] == list(range(1, 301))
 
 
 def test_ctrl_c_ends_the_run_as_killed(project: Project) -> None:
-    project.edit(r"(\n  notebook:[\s\S]*?)epochs: 2", r"\1epochs: 100")
+    project.edit(r"(\n  notebook:[\s\S]*?)epochs: 2", r"\1epochs: 3000")
     before = {run.info.run_id for _, run in every_run(store(project))}
     process = start(project, "python", "-m", "stages.train_vae", "notebook")
 

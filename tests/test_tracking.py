@@ -105,7 +105,7 @@ def test_training_again_goes_on_in_the_same_run(mirrored: Project, tmp_path: Pat
 @pytest.mark.slow
 def test_a_killed_training_is_closed_and_goes_on_in_its_own_run(mirrored: Project, tmp_path: Path) -> None:
     project = mirrored.copy(tmp_path / "project")
-    project.edit(r"(\n  notebook:[\s\S]*?)epochs: 2", r"\1epochs: 100")
+    project.edit(r"(\n  notebook:[\s\S]*?)epochs: 2", r"\1epochs: 250")
     before = {run.info.run_id for run in runs(store(project)).values()}
     process = subprocess.Popen(
         ["dvc", "repro", "train_vae@notebook"], cwd=project.path, env=clean_environment() | OFFLINE,
@@ -137,7 +137,7 @@ def test_a_killed_training_is_closed_and_goes_on_in_its_own_run(mirrored: Projec
     (again,) = of_this()
     assert (again.info.run_id, again.info.status) == (killed.info.run_id, "FINISHED")
     history = client.get_metric_history(again.info.run_id, "test_elbo")
-    assert [metric.step for metric in history] == list(range(1, 101))
+    assert [metric.step for metric in history] == list(range(1, 251))
 
 
 def test_a_moved_folder_finds_its_artifacts_again(mirrored: Project, tmp_path: Path) -> None:
