@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from filelock import FileLock
     from mlflow.tracking import MlflowClient
 
-LAST_WORDS = 10.0  # seconds that a finished stage waits for a slow server
+LAST_WORDS = 20.0  # seconds that a finished stage waits for a slow server
+IMPORTING = 60.0  # seconds that it waits besides for MLflow's import, on a machine that is busy
 # seconds that training waits for Python's lock at an operation of torch, while MLflow is imported beside it;
 # by default 5 ms, which would stop training for as long as the import takes
 PATIENCE = 0.0001
@@ -234,6 +235,7 @@ class Live:
         self.about = about
         self.rows: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.status = "FINISHED"
+        self.imported = threading.Event()
         self.thread = threading.Thread(target=self._work, daemon=True, name="tracking")
 
     def log(self, row: Mapping[str, Any]) -> None:
@@ -243,16 +245,24 @@ class Live:
     def finish(self) -> None:
         """Waits for the last words to the store, but not for long."""
         self.rows.put(None)
+        self.imported.wait(IMPORTING)
         self.thread.join(LAST_WORDS)
         if self.thread.is_alive():
             self._warn("it is slow")
 
     def _work(self) -> None:
         try:
+            self._import()
             store = Store()
             self._log(store, store.run_id(self.of, {**self.about, "host": store.owner}))
         except Exception as error:  # whatever MLflow, its database or its server comes up with
             self._warn(f"{type(error).__name__}: {str(error)[:200]}")
+
+    def _import(self) -> None:
+        try:
+            import mlflow.tracking  # noqa: F401
+        finally:
+            self.imported.set()
 
     def _warn(self, fault: str) -> None:
         warn(
