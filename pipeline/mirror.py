@@ -15,7 +15,8 @@ from pipeline.console import say, warn
 from pipeline.identity import Inputs
 from pipeline.relocate import moved_here
 from pipeline.results import Found, Result, all_results
-from pipeline.tracking import Store, commit_tags, names
+from pipeline.tags import commit_tags, names
+from pipeline.tracking import Store
 from pipeline.turns import clear
 
 CURVES = {"training.csv": "epoch", "losses.csv": "iteration"}  # tables by step, and the column that counts

@@ -6,11 +6,10 @@ import logging
 import os
 import platform
 import queue
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.console import warn
 from pipeline.files import DECIMALS
 from pipeline.identity import Inputs, main_repository
+from pipeline.tags import at_head, names
 from pipeline.turns import turn_lock
 
 if TYPE_CHECKING:
@@ -212,21 +212,6 @@ def as_written(value: float) -> float:
     return round(float(value), DECIMALS)
 
 
-def at_head() -> dict[str, str]:
-    """Tags of a result that no commit holds yet: HEAD, and that it is not all; nothing outside git."""
-    try:
-        command = ["git", "rev-parse", "HEAD"]
-        head = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return {}
-    return commit_tags(head, dirty=True)
-
-
-def commit_tags(commit: str, *, dirty: bool) -> dict[str, str]:
-    """The commit of a run: the one that holds its result, or, dirty, the one that it began from."""
-    return {"git_commit": commit, "git_dirty": str(dirty).lower(), "mlflow.source.git.commit": commit}
-
-
 class Live:
     """Rows on their way to the store, by a thread of their own: training never waits."""
 
@@ -296,11 +281,6 @@ class Live:
             except queue.Empty:
                 break
         return pending
-
-
-def names(experiments: Iterable[str]) -> str:
-    """The tag of the experiments that share a run."""
-    return ", ".join(sorted(experiments))
 
 
 @contextmanager
