@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,15 +70,20 @@ def inputs(stage: str) -> Inputs:
 
     with Repo(".") as repo:
         loaded = repo.stage.load_one(name=stage)
-        params = params_of([loaded], lambda dep: dep.read_params())
-        inherited = params_of(ancestors(repo, loaded), lambda dep: dep.read_params())
-        return Inputs(
-            stage=stage,
-            files={path: md5(path) for path in sorted(files_of(loaded))},
-            params=params,
-            inherited={key: value for key, value in inherited.items() if key not in params},
-            outputs=tuple(str(out.def_path) for out in loaded.outs),
-        )
+        return declared(repo, loaded, lambda dep: md5(dep.def_path), lambda dep: dep.read_params())
+
+
+def declared(repo: Any, stage: Any, sum_of: Callable[[Any], str], values: Callable[[Any], Any]) -> Inputs:
+    """The inputs of a stage of `repo`: md5 of deps by `sum_of`, params by `values` of their dependency."""
+    params = params_of([stage], values)
+    inherited = params_of(_ancestors(repo, stage), values)
+    return Inputs(
+        stage=str(stage.name),
+        files={path: sum_of(dep) for path, dep in sorted(files_of(stage).items())},
+        params=params,
+        inherited={key: value for key, value in inherited.items() if key not in params},
+        outputs=tuple(str(out.def_path) for out in stage.outs),
+    )
 
 
 def files_of(stage: Any) -> dict[str, Any]:
@@ -86,18 +91,17 @@ def files_of(stage: Any) -> dict[str, Any]:
     return {str(dep.def_path): dep for dep in stage.deps if not hasattr(dep, "params")}
 
 
-def params_of(stages: Iterable[Any], read: Any) -> dict[str, Any]:
-    """The params that stages declare, flattened; `read` gets their values from a dependency on params."""
+def params_of(stages: Iterable[Any], values: Callable[[Any], Any]) -> dict[str, Any]:
+    """The params that stages declare, flattened, by the `values` of a dependency on params."""
     found: dict[str, Any] = {}
     for stage in stages:
         for dep in stage.deps:
             if hasattr(dep, "params"):
-                found |= _flat(read(dep) or {})
+                found |= _flat(values(dep) or {})
     return found
 
 
-def ancestors(repo: Any, stage: Any) -> list[Any]:
-    """The stages before a stage, in the order of their names."""
+def _ancestors(repo: Any, stage: Any) -> list[Any]:
     import networkx as nx
 
     return sorted(nx.descendants(repo.index.graph, stage), key=lambda item: str(item.name))

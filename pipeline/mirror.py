@@ -15,7 +15,7 @@ from pipeline.console import say, warn
 from pipeline.identity import Inputs
 from pipeline.relocate import moved_here
 from pipeline.results import Found, Result, all_results
-from pipeline.tags import commit_tags, names
+from pipeline.tags import commit_tags, named, names
 from pipeline.tracking import Store
 from pipeline.turns import clear
 
@@ -85,7 +85,7 @@ def mirror(store: Store, found: Found, log_models: LogModels) -> bool:
         warn(f"MLflow: the run of {result.of.stage} has weights of another machine, and is left as it is")
         return False
     # names that this clone does not know may be another's, where others share the store
-    others = () if store.own else filter(None, tags.get("experiments", "").split(", "))
+    others = () if store.own else named(tags.get("experiments", ""))
     store.tag(run_id, "experiments", names({*found.experiments, *others}))
     known = tags.get("git_commit") in found.holders and tags.get("git_dirty") == "false"
     if found.commit and not known:

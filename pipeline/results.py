@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.console import warn
 from pipeline.files import digest, md5
-from pipeline.identity import Inputs, ancestors, files_of, params_of
+from pipeline.identity import Inputs, declared, files_of, params_of
 
 KINDS = ("train_", "optimize_")  # stages whose results are runs: models, and minimizers of quadratics
 
@@ -111,7 +111,7 @@ def results(revision: str | None) -> list[Result]:
         for name, stage in sorted(stages.items()):
             if not name.startswith(KINDS) or not _fresh(stage, makers):
                 continue
-            of = _locked(repo, stage)
+            of = declared(repo, stage, lambda dep: str(dep.hash_info.value), _values)
             own = _sums(stage)
             if revision is None and (changed := _changed(own)):
                 if edited := [path for path in changed if Path(path).exists()]:
@@ -144,18 +144,6 @@ def _head(repo: Any) -> str | None:
         return str(repo.scm.resolve_rev("HEAD"))
     except (SCMError, NoSCMError):  # no commit yet, or no git
         return None
-
-
-def _locked(repo: Any, stage: Any) -> Inputs:
-    params = params_of([stage], _values)
-    inherited = params_of(ancestors(repo, stage), _values)
-    return Inputs(
-        stage=str(stage.name),
-        files={path: dep.hash_info.value for path, dep in sorted(files_of(stage).items())},
-        params=params,
-        inherited={key: value for key, value in inherited.items() if key not in params},
-        outputs=tuple(str(out.def_path) for out in stage.outs),
-    )
 
 
 def _values(dep: Any) -> dict[str, Any]:

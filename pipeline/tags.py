@@ -24,3 +24,8 @@ def commit_tags(commit: str, *, dirty: bool) -> dict[str, str]:
 def names(experiments: Iterable[str]) -> str:
     """The tag of the experiments that share a run."""
     return ", ".join(sorted(experiments))
+
+
+def named(tag: str) -> set[str]:
+    """The experiments that such a tag names."""
+    return set(filter(None, tag.split(", ")))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.console import warn
 from pipeline.files import DECIMALS
 from pipeline.identity import Inputs, main_repository
-from pipeline.tags import at_head, names
+from pipeline.tags import at_head, named, names
 from pipeline.turns import turn_lock
 
 if TYPE_CHECKING:
@@ -186,10 +186,11 @@ class Store:
             self.client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
 
     def steps(self, run_id: str) -> dict[str, dict[int, float]]:
-        """The values that a run has of each metric, by step."""
+        """The values that a run has of each curve, by step; a final metric has its file's name and a dot."""
         return {
             name: {metric.step: metric.value for metric in self.client.get_metric_history(run_id, name)}
             for name in self.client.get_run(run_id).data.metrics
+            if "." not in name  # of a hundred final metrics each would cost a request
         }
 
 
@@ -262,7 +263,7 @@ class Live:
         if experiment := os.environ.get("DVC_EXP_NAME"):
             with store.lock:
                 known = store.client.get_run(run_id).data.tags.get("experiments", "")
-                store.tag(run_id, "experiments", names({experiment, *filter(None, known.split(", "))}))
+                store.tag(run_id, "experiments", names({experiment, *named(known)}))
         steps = store.steps(run_id)
         finished = False
         while not finished:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from pipeline.report import (
     collapsed,
@@ -29,9 +27,9 @@ from pipeline.report import (
 from stages.render_report import TEMPLATES, context
 from tests.closure import ROOT
 from tests.conftest import Project
+from tests.pages import chromium
 
 QUESTIONS = ("1a", "1b", "1c", "2a", "2b", "2c", "3a", "3b", "3c", "3d", "3e", "3f", "3g", "4a", "4b", "4c")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def markdown(project: Project) -> str:
@@ -166,14 +164,8 @@ def test_formulas_become_mathml_and_pictures_are_inlined(tmp_path: Path) -> None
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        if os.environ.get("REQUIRE_TOOLS"):
-            pytest.fail("no Chromium here, and REQUIRE_TOOLS asks for it")
-        pytest.skip("no Chromium here: `apt-get install chromium` (or Google Chrome) to run this")
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("width", [390, 1280])
