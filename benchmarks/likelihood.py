@@ -20,8 +20,8 @@ from elbo.price import price
 from elbo.quadrature import integrate
 from elbo.vae import VAE, Decoder
 from pipeline import dataset
-from pipeline.files import read_weights
 from pipeline.params import load
+from pipeline.weights import read_weights
 from stages.schema import Params
 
 T = TypeVar("T")

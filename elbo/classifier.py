@@ -113,6 +113,7 @@ def epochs(
     train: tuple[Tensor, Tensor],
     held_out: Mapping[str, tuple[Tensor, Tensor]],
     settings: ClassifierSettings,
+    optimizer: Optimizer | None = None,
 ) -> Iterator[Epoch]:
     """Minimizes the negative log-likelihood; yields after each epoch.
 
@@ -120,14 +121,15 @@ def epochs(
         model: trained in place; after the last epoch it has the averaged weights, if averaged.
         train: inputs (N, D) and labels (N,).
         held_out: the same, to score after each epoch, by split.
+        optimizer: of this model; one that has taken up an earlier state goes on with the epoch after it.
 
     Raises:
         Diverged: an epoch's loss is not finite.
     """
     inputs, labels = train
     size = settings.batch_size
-    optimizer = Optimizer(model, settings, steps=settings.epochs * -(-len(inputs) // size))
-    for epoch in range(1, settings.epochs + 1):
+    optimizer = optimizer or Optimizer(model, settings, len(inputs))
+    for epoch in range(optimizer.epochs_done + 1, settings.epochs + 1):
         dropout = stream(settings.seed, "dropout", epoch)
         totals = torch.zeros(2, dtype=torch.float64)
         for index in batches(len(inputs), size, stream(settings.seed, "shuffle", epoch)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -50,11 +50,15 @@ def learning_rate(settings: Settings, step: int, steps: int) -> float:
 
 
 class Optimizer:
-    """Takes `steps` steps on the parameters of `model` by `settings`."""
+    """Takes the steps of a training on the parameters of `model`, by `settings`.
 
-    def __init__(self, model: nn.Module, settings: Settings, steps: int) -> None:
+    Args:
+        examples: of the training set: an epoch has a step for each batch.
+    """
+
+    def __init__(self, model: nn.Module, settings: Settings, examples: int) -> None:
         self.settings = settings
-        self.steps = steps
+        self.steps = settings.epochs * -(-examples // settings.batch_size)
         self.taken = 0
         self.parameters = list(model.parameters())
         decay = settings.weight_decay
@@ -65,6 +69,46 @@ class Optimizer:
         }
         self.inner = kinds[settings.optimizer]
         self.average = [p.detach().clone() for p in self.parameters] if settings.averaging else []
+
+    @property
+    def epochs_done(self) -> int:
+        """Whole epochs that lie behind."""
+        return self.taken * self.settings.epochs // self.steps
+
+    def state(self) -> dict[str, Tensor]:
+        """All that `load` needs to go on: the parameters, what the method remembers, the average, the count.
+
+        They are the tensors themselves, and change with the next step.
+        """
+        found = {"taken": torch.tensor(self.taken)}
+        for place, parameter in enumerate(self.parameters):
+            found[f"parameter.{place}"] = parameter.detach()
+            found |= {f"{key}.{place}": value for key, value in self.inner.state[parameter].items()}
+        return found | {f"average.{place}": mean for place, mean in enumerate(self.average)}
+
+    @torch.no_grad()
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Takes up where `state` was asked for, of an optimizer with the same settings and sizes.
+
+        Raises:
+            ValueError: it is of another one; nothing has changed then.
+        """
+        memory = ("step", "exp_avg", "exp_avg_sq") if self.settings.optimizer == "adam" else ()
+        expected: dict[str, tuple[torch.Size, torch.dtype]] = {"taken": (torch.Size(), torch.int64)}
+        for place, parameter in enumerate(self.parameters):
+            kinds = ("parameter", *memory[1:], *(("average",) if self.average else ()))
+            expected |= {f"{kind}.{place}": (parameter.shape, parameter.dtype) for kind in kinds}
+            expected |= {f"{kind}.{place}": (torch.Size(), torch.float32) for kind in memory[:1]}
+        if {name: (tensor.shape, tensor.dtype) for name, tensor in state.items()} != expected:
+            raise ValueError("is of another model or optimizer")
+        taken = int(state["taken"])
+        if not 0 < taken <= self.steps or taken * self.settings.epochs % self.steps:
+            raise ValueError("was not written at the end of an epoch")
+        self.taken = taken
+        for place, parameter in enumerate(self.parameters):
+            parameter.copy_(state[f"parameter.{place}"])
+            self.inner.state[parameter] = {kind: state[f"{kind}.{place}"].clone() for kind in memory}
+        self.average = [state[f"average.{place}"].clone() for place in range(len(self.average))]
 
     def step(self, loss: Tensor) -> None:
         """One step down the gradient of `loss`."""

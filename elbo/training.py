@@ -49,7 +49,11 @@ class Epoch:
 
 
 def epochs(
-    model: VAE, train: Tensor, held_out: Mapping[str, Tensor], settings: VaeSettings
+    model: VAE,
+    train: Tensor,
+    held_out: Mapping[str, Tensor],
+    settings: VaeSettings,
+    optimizer: Optimizer | None = None,
 ) -> Iterator[Epoch]:
     """Maximizes the ELBO by minibatches of single reparametrized samples; yields after each epoch.
 
@@ -57,13 +61,14 @@ def epochs(
         model: trained in place; after the last epoch it has the averaged weights, if averaged.
         train: (N, pixels) of 0.0 and 1.0, resident in memory.
         held_out: images to score after each epoch, by split.
+        optimizer: of this model; one that has taken up an earlier state goes on with the epoch after it.
 
     Raises:
         Diverged: an epoch's ELBO is not finite.
     """
     size = settings.batch_size
-    optimizer = Optimizer(model, settings, steps=settings.epochs * -(-len(train) // size))
-    for epoch in range(1, settings.epochs + 1):
+    optimizer = optimizer or Optimizer(model, settings, len(train))
+    for epoch in range(optimizer.epochs_done + 1, settings.epochs + 1):
         started = time.perf_counter()
         noise = torch.randn(len(train), LATENT, generator=stream(settings.seed, "posterior", epoch))
         dropout = stream(settings.seed, "dropout", epoch)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 from collections.abc import Callable, Iterable
+from types import FrameType
 from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
+
+
+class Terminated(BaseException):
+    """SIGTERM came: like KeyboardInterrupt, nothing but the way out should catch it."""
 
 
 class UserError(Exception):
@@ -29,27 +35,37 @@ def warn(message: str) -> None:
     say(f"WARNING: {message}")
 
 
-def progress(items: Iterable[T], *, total: int, label: str, unit: str) -> Iterable[T]:
-    """`items` behind a bar on a terminal; in a log they pass through, and the caller's lines are all."""
+def progress(items: Iterable[T], *, total: int, label: str, unit: str, done: int = 0) -> Iterable[T]:
+    """`items` behind a bar on a terminal; in a log they pass through, and the caller's lines are all.
+
+    Args:
+        done: how many of `total` lie behind already.
+    """
     if not sys.stderr.isatty():
         return items
     from tqdm import tqdm
 
-    return tqdm(items, total=total, desc=label, unit=unit, leave=False, dynamic_ncols=True)
+    return tqdm(items, total=total, initial=done, desc=label, unit=unit, leave=False, dynamic_ncols=True)
 
 
 def run(main: Callable[[], None]) -> NoReturn:
-    """Runs a stage's main and exits: 0, or 1 with one message for what the user can mend, 130 on Ctrl-C.
+    """Runs a stage's main and exits: 0, or 1 with one message for what the user can mend.
+
+    On Ctrl-C it exits with 130, on SIGTERM with 143.
 
     Anything else is a defect of ours and keeps its traceback.
     """
+    signal.signal(signal.SIGTERM, _stop)
     try:
         main()
     except UserError as error:
         fail(str(error))
     except KeyboardInterrupt:
-        print("interrupted; what earlier stages computed is kept", file=sys.stderr)
+        print(f"interrupted; {_KEPT}", file=sys.stderr)
         raise SystemExit(130) from None
+    except Terminated:
+        print(f"stopped by SIGTERM; {_KEPT}", file=sys.stderr)
+        raise SystemExit(143) from None
     except OSError as error:
         if error.errno not in _REMEDIES:
             raise
@@ -75,6 +91,11 @@ def fail(message: str) -> NoReturn:
     raise SystemExit(1)
 
 
+def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+_KEPT = "what earlier stages computed is kept, and a training goes on from its last checkpoint"
 _REMEDIES = {
     errno.EACCES: "Give yourself the permission (ls -ld tells who has it), then run the command again.",
     errno.EPERM: "Give yourself the permission (ls -ld tells who has it), then run the command again.",

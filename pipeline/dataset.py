@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.arrays import read_npz, write_npz
 from pipeline.console import UserError
-from pipeline.files import digest, write_npz
+from pipeline.files import digest
 
 if TYPE_CHECKING:
     import torch
@@ -92,16 +92,16 @@ def load(path: Path | str) -> Dataset:
     Raises:
         UserError: the file is damaged; it says how to have it made again.
     """
+    arrays = read_npz(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            splits = [split for split in SPLITS if f"features_{split}" in file]
-            return Dataset(
-                name=str(file["name"]),
-                fallback_for=str(file["fallback_for"]),
-                classes=tuple(str(name) for name in file["classes"]),
-                width=int(file["width"]),
-                features={split: file[f"features_{split}"] for split in splits},
-                labels={split: file[f"labels_{split}"] for split in splits},
-            )
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        splits = [split for split in SPLITS if f"features_{split}" in arrays]
+        return Dataset(
+            name=str(arrays["name"]),
+            fallback_for=str(arrays["fallback_for"]),
+            classes=tuple(str(name) for name in arrays["classes"]),
+            width=int(arrays["width"]),
+            features={split: arrays[f"features_{split}"] for split in splits},
+            labels={split: arrays[f"labels_{split}"] for split in splits},
+        )
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}); delete it, and `dvc repro` makes it again") from None

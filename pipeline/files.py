@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    import torch
-    from matplotlib.figure import Figure
+from pipeline.console import UserError
 
 DECIMALS = 6  # of every number in reports/: a millionth of a nat, far below any standard error here
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:
-    """Writes `content` to `path` by a temporary file, fsync and rename: a reader never sees half a file."""
+    """Writes `content` to `path` by a temporary file, fsync and rename: a reader never sees half a file.
+
+    The folder is synced, too: after a power cut the file has its new name, or the old one its old content.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -31,6 +28,14 @@ def write_bytes(path: Path | str, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        # a write that fails does not know its file
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -45,68 +50,16 @@ def read_json(path: Path | str) -> dict[str, Any]:
     """Reads a json object.
 
     Raises:
+        UserError: it is damaged; it says how to have it made again.
         OSError: it cannot be read.
-        ValueError: it is not json.
     """
-    content: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it, and `dvc repro` makes it again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged (no object); delete it, and `dvc repro` makes it again")
     return content
-
-
-def write_csv(path: Path | str, table: pd.DataFrame) -> None:
-    """Writes a table without its index, floats with `DECIMALS` decimals, lines ending in LF."""
-    text = table.to_csv(index=False, float_format=f"%.{DECIMALS}f", lineterminator="\n")
-    write_bytes(path, text.encode())
-
-
-def write_npz(path: Path | str, **arrays: np.ndarray) -> None:
-    """Writes arrays uncompressed, in the order of their names, each zip entry with the same fixed date.
-
-    Not by `numpy.savez`, which streams its entries: their headers then depend on Python's version (3.11.4
-    changed them), where those of entries written at once do not.
-    """
-    import numpy as np
-
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:
-        for name in sorted(arrays):
-            entry = io.BytesIO()
-            np.lib.format.write_array(entry, np.asanyarray(arrays[name]), allow_pickle=False)
-            file.writestr(zipfile.ZipInfo(f"{name}.npy"), entry.getvalue())
-    write_bytes(path, buffer.getvalue())
-
-
-def read_npz(path: Path | str) -> dict[str, np.ndarray]:
-    """Reads what `write_npz` wrote, without pickle."""
-    import numpy as np
-
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
-
-
-def write_weights(path: Path | str, tensors: Mapping[str, torch.Tensor], about: str) -> None:
-    """Writes safetensors; `about` is its one metadata key (several have no fixed order, safetensors #584)."""
-    import safetensors.torch
-
-    content = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, safetensors.torch.save(content, metadata={"about": about}))
-
-
-def read_weights(path: Path | str) -> dict[str, torch.Tensor]:
-    """Reads what `write_weights` wrote, without pickle."""
-    import safetensors.torch
-
-    return safetensors.torch.load_file(path)
-
-
-def write_figure(path: Path | str, figure: Figure) -> None:
-    """Writes a PNG of at most 256 colours (a third of the size), which names no version and no date."""
-    from PIL import Image
-
-    drawn, packed = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", metadata={"Software": None})
-    image = Image.open(drawn).convert("RGB")
-    image.quantize(256, dither=Image.Dither.NONE).save(packed, "png", optimize=True)
-    write_bytes(path, packed.getvalue())
 
 
 def md5(path: Path | str) -> str:

@@ -34,7 +34,9 @@ def read(path: Path | str = PARAMS) -> dict[str, Any]:
         content = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is not here; run this from the project's folder") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise UserError(f"{path} is nested too deeply to be read") from None
+    except (YAMLError, UnicodeDecodeError, ValueError) as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold sections (`name:` and, indented below it, its keys)")

@@ -17,6 +17,7 @@ from markdown_it.token import Token
 from mdit_py_plugins.anchors import anchors_plugin
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
+from pipeline.console import UserError
 from pipeline.files import read_json
 
 
@@ -38,9 +39,17 @@ def gather(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def rows(path: Path | str) -> list[dict[str, Any]]:
-    """A table's rows; what reads as a number is one, an empty cell is None."""
-    with Path(path).open(newline="", encoding="utf-8") as file:
-        return [{key: _number(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    """A table's rows; what reads as a number is one, an empty cell is None.
+
+    Raises:
+        UserError: it is damaged; it says how to have it made again.
+    """
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True)
+            return [{key: _number(value) for key, value in row.items()} for row in reader]
+    except (csv.Error, UnicodeDecodeError, TypeError) as error:  # TypeError: a row too short or too long
+        raise UserError(f"{path} is damaged ({error}); delete it, and `dvc repro` makes it again") from None
 
 
 def _number(text: str) -> int | float | str | None:

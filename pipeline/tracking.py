@@ -9,12 +9,12 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.console import warn
+from pipeline.console import Terminated, warn
 from pipeline.files import DECIMALS
 from pipeline.identity import Inputs, main_repository
 from pipeline.tags import at_head, named, names
@@ -285,19 +285,22 @@ class Live:
 
 
 @contextmanager
-def live(of: Inputs, about: Mapping[str, str]) -> Iterator[Live]:
-    """Tracks a training stage in its MLflow run; leaves it FINISHED, FAILED, or KILLED by Ctrl-C.
+def live(of: Inputs, about: Mapping[str, str], rows: Iterable[Mapping[str, Any]] = ()) -> Iterator[Live]:
+    """Tracks a training stage in its MLflow run; leaves it FINISHED, FAILED, or KILLED by Ctrl-C or SIGTERM.
 
     Args:
         about: tags, such as what the data are.
+        rows: of the epochs before this process went on; the store may lack the last of them.
     """
     tracker = Live(of, about)
+    for row in rows:
+        tracker.log(row)
     patience = sys.getswitchinterval()
     sys.setswitchinterval(PATIENCE)
     tracker.thread.start()
     try:
         yield tracker
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         tracker.status = "KILLED"
         raise
     except BaseException:

@@ -1,7 +1,8 @@
 """Of processes that train on the same inputs at once, one trains and the others take its files.
 
 DVC cannot do this: two experiments run in two folders, and what one has trained comes into the run cache
-after the other has begun. A process that finds nobody at work always trains, so `--force` means what it says.
+after the other has begun. A process that begins when nobody is at work always trains, so `--force` means what
+it says.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline import guard
 from pipeline.console import say
 from pipeline.identity import Inputs, inputs, main_repository
 
@@ -51,16 +53,14 @@ def turn(stage: str) -> Iterator[Turn]:
     root = main_repository()
     lock = turn_lock(root, of.digest)
     offer = _folder(root) / of.digest
-    began = time.time()
-    waited = False
     try:
         lock.acquire(timeout=0)
     except Timeout:
         say(f"{stage}: another process is at work on the same inputs; waiting for its files")
         lock.acquire()
-        waited = True
     try:
-        if waited and offer.is_dir() and offer.stat().st_mtime >= began:
+        # one that was made while this process was there to wait for it
+        if offer.is_dir() and offer.stat().st_mtime >= guard.BEGAN:
             for output in of.outputs:
                 _copy(offer / output, Path(output))
             say(f"{stage}: trained by another process on the same inputs; its files are taken")

@@ -1,1 +1,10 @@
-"""One file a stage: read params, load, call, save."""
+"""The stages: one script each, `python -m stages.<name>`."""
+
+import sys
+
+# Python's mark of a module that `-m` runs, while its package is imported: before torch and numpy are
+if sys.argv[0] == "-m":
+    from pipeline import guard, processor
+
+    processor.settle()
+    guard.stand()

@@ -13,8 +13,10 @@ from elbo.determinism import prepare, stream
 from elbo.vae import VAE, from_prior
 from pipeline import dataset
 from pipeline.console import argument, run, say
-from pipeline.files import read_weights, write_csv, write_json
+from pipeline.files import write_json
 from pipeline.params import load
+from pipeline.tables import write_csv
+from pipeline.weights import read_weights
 from stages.schema import Params
 
 

@@ -6,12 +6,12 @@ was asked for, it runs the download again: DVC alone would not, since nothing th
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+from pipeline import packages
 from pipeline.console import UserError, run, say
 from pipeline.files import read_json
 from pipeline.params import load
@@ -29,18 +29,26 @@ def main() -> None:
                 f"  Give yourself the permission (`ls -ld {folder}` tells who has it), or clone the "
                 "project to a place of your own."
             )
+    if changed := packages.changed():
+        say("packages have changed since the pipeline ran: " + "; ".join(changed))
+        force("record_packages")
     if stand_in():
         say("data/raw holds a stand-in; trying the dataset that was asked for again")
-        command = ["dvc", "repro", "--quiet", "--force", "--single-item", "download"]
-        if status := subprocess.run(command).returncode:
-            sys.exit(status)
+        force("download")
+
+
+def force(stage: str) -> None:
+    """Runs one stage again, for which DVC sees no reason; exits where it fails."""
+    command = ["dvc", "repro", "--quiet", "--force", "--single-item", stage]
+    if status := subprocess.run(command).returncode:
+        sys.exit(status)
 
 
 def stand_in() -> bool:
     """Whether data/raw holds another dataset than it was asked for."""
     try:
         about = read_json("data/raw/dataset.json")
-    except (OSError, json.JSONDecodeError):
+    except (OSError, UserError):
         return False
     return about.get("dataset") != about.get("requested")
 

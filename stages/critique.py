@@ -13,8 +13,10 @@ from elbo.determinism import prepare, stream
 from elbo.vae import VAE, from_prior
 from pipeline import dataset
 from pipeline.console import argument, run, say
-from pipeline.files import read_weights, write_csv, write_json
+from pipeline.files import write_json
 from pipeline.params import load
+from pipeline.tables import write_csv
+from pipeline.weights import read_weights
 from stages.schema import Params
 
 
@@ -84,10 +86,8 @@ def main() -> None:
             name: critique.distances(of, of_test, settings.neighbours) for name, of in features.items()
         },
     }
-    shown = critique.judge(
-        judge,
-        critique.binarized(model.decode(from_prior(figures.grid**2, stream(figures.seed, "samples")))),
-    )
+    few = from_prior(figures.grid**2, stream(figures.seed, "samples"))
+    shown = critique.judge(judge, critique.binarized(model.decode(few)))
     verdicts = {
         "sample": range(1, len(shown.label) + 1),
         "verdict": [names[label] for label in shown.label.tolist()],

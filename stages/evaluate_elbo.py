@@ -12,9 +12,12 @@ from elbo.determinism import prepare, stream
 from elbo.evaluation import bounds
 from elbo.vae import VAE
 from pipeline import dataset
+from pipeline.arrays import write_npz
 from pipeline.console import argument, run, say
-from pipeline.files import read_weights, write_csv, write_json, write_npz
+from pipeline.files import write_json
 from pipeline.params import load
+from pipeline.tables import write_csv
+from pipeline.weights import read_weights
 from stages.schema import Params
 
 

@@ -14,9 +14,12 @@ from elbo.grid import Grid
 from elbo.price import price
 from elbo.vae import VAE
 from pipeline import dataset
+from pipeline.arrays import read_npz, write_npz
 from pipeline.console import argument, run, say
-from pipeline.files import read_npz, read_weights, write_csv, write_json, write_npz
+from pipeline.files import write_json
 from pipeline.params import load
+from pipeline.tables import write_csv
+from pipeline.weights import read_weights
 from stages.schema import Params
 
 

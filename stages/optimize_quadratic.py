@@ -10,8 +10,9 @@ import pandas as pd
 from elbo import quadratic
 from elbo.determinism import prepare
 from pipeline.console import argument, run, say
-from pipeline.files import write_csv, write_json
+from pipeline.files import write_json
 from pipeline.params import load
+from pipeline.tables import write_csv
 from stages.schema import Params
 
 

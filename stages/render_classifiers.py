@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
@@ -14,8 +13,10 @@ from elbo.classifier import Classifier
 from elbo.determinism import prepare
 from pipeline import dataset
 from pipeline.console import run, say
-from pipeline.files import read_weights, write_figure
 from pipeline.params import load
+from pipeline.pictures import write_figure
+from pipeline.tables import read_csv
+from pipeline.weights import read_weights
 from plots import classifier as plots
 from stages import schema
 
@@ -41,7 +42,7 @@ def annuli(settings: schema.Classifier) -> dict[str, Figure]:
     weights = read_weights("models/classifier/annuli.safetensors")
     after = Classifier.from_weights(weights, settings.activation)
     surfaces = [("before training", surface(before)), ("after training", surface(after))]
-    training = pd.read_csv(REPORTS / "annuli/training.csv")
+    training = read_csv(REPORTS / "annuli/training.csv")
     full = settings.batch_size >= len(points)
     return {
         "data": plots.points(points, labels, data.classes),
@@ -53,8 +54,8 @@ def annuli(settings: schema.Classifier) -> dict[str, Figure]:
 def images() -> dict[str, Figure]:
     """The curves, and what is taken for what."""
     data = dataset.load("data/binarized.npz")
-    training = pd.read_csv(REPORTS / "images/training.csv")
-    table = pd.read_csv(REPORTS / "images/predictions.csv", dtype=str)
+    training = read_csv(REPORTS / "images/training.csv")
+    table = read_csv(REPORTS / "images/predictions.csv", dtype=str)
     counts = confusion_matrix(table["actual"], table["predicted"], labels=list(data.classes))
     return {
         "curves": plots.curves(training, "Classifying the binarized images", f"binarized {data.title}"),

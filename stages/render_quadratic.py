@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
 from pipeline.console import argument, run, say
-from pipeline.files import write_figure
 from pipeline.params import load
+from pipeline.pictures import write_figure
+from pipeline.tables import read_csv
 from plots import quadratic as plots
 from stages.schema import Params
 
@@ -18,7 +17,7 @@ def main() -> None:
     (settings,) = load(Params, f"quadratic.{name}")
     report = Path("reports/quadratic", name)
     trajectory, losses, comparison = (
-        pd.read_csv(report / f"{table}.csv") for table in ("trajectory", "losses", "comparison")
+        read_csv(report / f"{table}.csv") for table in ("trajectory", "losses", "comparison")
     )
     title = name.replace("_", "-")
     draw = plots.path if len(settings.a) == 2 else plots.coordinates

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.console import run, say
-from pipeline.files import read_json, write_bytes, write_figure
+from pipeline.files import read_json, write_bytes
 from pipeline.graph import layers, stages
 from pipeline.params import PARAMS, load, read
+from pipeline.pictures import write_figure
 from pipeline.report import environment, gather, render, rows, to_html
 from plots.pipeline import graph
 from stages.schema import Params

@@ -11,9 +11,13 @@ import torch
 from elbo.determinism import prepare, stream
 from elbo.vae import VAE, from_prior, straight_lines
 from pipeline import dataset
+from pipeline.arrays import read_npz
 from pipeline.console import argument, run, say
-from pipeline.files import read_json, read_npz, read_weights, write_figure
+from pipeline.files import read_json
 from pipeline.params import load
+from pipeline.pictures import write_figure
+from pipeline.tables import read_csv
+from pipeline.weights import read_weights
 from plots import classifier, critique, likelihood
 from plots import vae as plots
 from stages.schema import Params
@@ -38,12 +42,12 @@ def main() -> None:
         return from_prior(count, stream(settings.seed, purpose))
 
     def table(name: str) -> pd.DataFrame:
-        return pd.read_csv(report / f"{name}.csv", dtype=NAMES)
+        return read_csv(report / f"{name}.csv", dtype=NAMES)
 
     def title(text: str) -> str:
         return f"{text}: {variant}"
 
-    notebook = pd.read_csv("data/notebook_elbo.csv") if data.name == "mnist" else None
+    notebook = read_csv("data/notebook_elbo.csv") if data.name == "mnist" else None
     latents = model.encoder(images)[0]
     means = latents.numpy()
     chosen = torch.randperm(len(images), generator=stream(settings.seed, "digits"))[: settings.digits]

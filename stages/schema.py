@@ -38,6 +38,7 @@ class Data(Section):
 
 class Compute(Section):
     threads: Count
+    portable: bool
 
 
 class Quadratic(Section):

@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from pipeline.console import run
 from pipeline.files import read_json
+from pipeline.tables import read_csv
 
 VAE = Path("reports/vae")
 HEAD = f"{'variant':<12} {'dataset':<14} {'test ELBO':>10} {'notebook':>10} {'log p(x)':>10}  nats an image"
@@ -45,8 +44,8 @@ def line(path: Path) -> str:
 
 def at_the_end(path: Path) -> tuple[float, float | None]:
     """The test ELBO after the last epoch, and the notebook's there, where it trained on the same data."""
-    last = pd.read_csv(path.with_name("training.csv")).iloc[-1]
-    notebook = pd.read_csv("data/notebook_elbo.csv").set_index("epoch")["test_elbo"]
+    last = read_csv(path.with_name("training.csv")).iloc[-1]
+    notebook = read_csv("data/notebook_elbo.csv").set_index("epoch")["test_elbo"]
     applies = read_json(path)["dataset"] == "mnist" and last["epoch"] in notebook.index
     return float(last["test_elbo"]), float(notebook[last["epoch"]]) if applies else None
 

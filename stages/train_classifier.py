@@ -10,14 +10,17 @@ import torch
 
 from elbo import classifier
 from elbo.determinism import prepare, stream
-from elbo.optimization import Diverged
+from elbo.optimization import Diverged, Optimizer
 from pipeline import dataset
+from pipeline.checkpoints import Checkpoints
 from pipeline.console import UserError, argument, progress, run, say
-from pipeline.files import write_csv, write_json, write_weights
+from pipeline.files import write_json
 from pipeline.identity import Inputs
 from pipeline.params import load
+from pipeline.tables import write_csv
 from pipeline.tracking import live
 from pipeline.turns import turn
+from pipeline.weights import write_weights
 from stages.schema import Classifier, Params
 
 DATA = {"annuli": "data/annuli.npz", "images": "data/binarized.npz"}
@@ -34,7 +37,7 @@ def main() -> None:
 
 
 def train(name: str, settings: Classifier, of: Inputs) -> None:
-    """Trains from scratch, and writes the curve, the predictions, the metrics and the weights."""
+    """Trains, from a checkpoint where there is one; writes curve, predictions, metrics and weights."""
     data = dataset.load(DATA[name])
     pairs = {split: (data.inputs(split), data.targets(split)) for split in data.splits}
     # the notebook seeds the annuli's network as it seeds their points, and not by a named stream
@@ -43,13 +46,17 @@ def train(name: str, settings: Classifier, of: Inputs) -> None:
         init = stream(settings.seed, "init")
     model = classifier.Classifier(data.width, settings.hidden, len(data.classes), settings.activation, init)
     held_out = {split: pair for split, pair in pairs.items() if split != "train"}
-    rows = []
-    with live(of, data.identity) as tracker:
-        steps = classifier.epochs(model, pairs["train"], held_out, settings)
+    optimizer = Optimizer(model, settings, len(pairs["train"][0]))
+    kept = Checkpoints(of)
+    rows = kept.resume(optimizer.load)
+    with live(of, data.identity, rows) as tracker:
+        steps = classifier.epochs(model, pairs["train"], held_out, settings, optimizer)
+        bar = progress(steps, total=settings.epochs, done=len(rows), label=name, unit="epoch")
         try:
-            for epoch in progress(steps, total=settings.epochs, label=name, unit="epoch"):
+            for epoch in bar:
                 rows.append(epoch.row)
                 tracker.log(epoch.row)
+                kept.save(rows, optimizer.state)
                 if epoch.epoch * LINES % settings.epochs < LINES:
                     figures = "  ".join(
                         f"{split} {pair['nll']:.4f} nats {pair['accuracy']:.2%}"
@@ -72,6 +79,7 @@ def train(name: str, settings: Classifier, of: Inputs) -> None:
     about = {"activation": settings.activation, "dataset": data.name}
     path = Path("models/classifier", f"{name}.safetensors")
     write_weights(path, model.state_dict(), json.dumps(about, sort_keys=True))
+    kept.clear()
 
 
 if __name__ == "__main__":

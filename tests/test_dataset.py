@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from pipeline import dataset, uci_digits
+from pipeline.arrays import read_npz, write_npz
 from pipeline.console import UserError
 from pipeline.dataset import Dataset
-from pipeline.files import read_npz, write_npz
 from pipeline.mnist_family import classes, files, read_idx, torchvision_mnist
 from stages.binarize import hold_out
 from tests.conftest import Project

@@ -223,6 +223,7 @@ def test_four_first_starts_at_once_lose_no_run(reproduced: Project, tmp_path: Pa
     assert {run.info.status for _, run in found} == {"FINISHED"}
 
 
+@pytest.mark.slow
 def test_of_two_processes_with_the_same_inputs_the_second_waits_and_takes_the_files(
     project: Project,
 ) -> None:
@@ -248,6 +249,7 @@ def test_of_two_processes_with_the_same_inputs_the_second_waits_and_takes_the_fi
     assert again.communicate(timeout=200)[0].count("epoch ") == 40
 
 
+@pytest.mark.slow
 def test_results_from_the_run_cache_a_remote_or_an_applied_experiment_get_their_runs(
     project: Project, tmp_path: Path
 ) -> None:

@@ -95,7 +95,7 @@ def test_a_training_that_diverges_says_so(images: torch.Tensor) -> None:
 def test_averaged_weights_are_scored_and_kept_but_not_trained_on() -> None:
     model = nn.Linear(1, 1, bias=False)
     nn.init.constant_(model.weight, 0.0)
-    optimizer = Optimizer(model, settings(optimizer="sgd", lr=1.0, averaging=0.5), steps=2)
+    optimizer = Optimizer(model, settings(optimizer="sgd", lr=1.0, averaging=0.5), examples=16)
     means = [0.0]
     for step in range(1, 3):
         optimizer.step(-model.weight.sum())  # gradient -1: the weight becomes 1, then 2

@@ -1,0 +1,39 @@
+"""The same float results on every x86-64 processor with AVX2: settings that torch and numpy read at import.
+
+Libraries pick their kernels by the processor's maker and model, kernels sum in different orders, and
+training amplifies the difference. With `compute.portable` each is told to use those that any processor with
+AVX2 has. What this was seen to hold on, and what it costs, stands in the README.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pipeline.console import UserError
+from pipeline.params import read
+
+PORTABLE = {
+    "ATEN_CPU_CAPABILITY": "avx2",  # torch's own kernels
+    "ONEDNN_MAX_CPU_ISA": "AVX2",  # the linear layers
+    "MKL_CBWR": "COMPATIBLE",  # other products and LAPACK; the mode AVX2 is ignored on AMD's processors
+    "OPENBLAS_CORETYPE": "Haswell",  # numpy's and scipy's products
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",  # numpy's loops
+}
+# The number of threads decides how sums are split; none may choose its own by how many cores are free.
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+FIXED = {"OMP_DYNAMIC": "FALSE", "MKL_DYNAMIC": "FALSE"}
+
+
+def settle() -> None:
+    """Sets the environment as `compute` in params.yaml says; to be called before torch and numpy load.
+
+    Where params.yaml cannot be read it does nothing: whoever loads the params says what is wrong.
+    """
+    try:
+        compute = read()["compute"]
+        threads, portable = compute["threads"], compute["portable"]
+    except (UserError, OSError, KeyError, TypeError):
+        return
+    os.environ.update(FIXED | dict.fromkeys(THREADS, str(threads)))
+    if portable is True:
+        os.environ.update(PORTABLE)

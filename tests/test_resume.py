@@ -1,0 +1,217 @@
+"""A training that went on is the one that did not stop, to the last bit; and what a checkpoint must be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from elbo import classifier, training
+from elbo.determinism import stream
+from elbo.optimization import Optimizer
+from elbo.vae import VAE
+from pipeline import checkpoints
+from pipeline.checkpoints import Checkpoints, Damaged, read, write
+from pipeline.identity import Inputs
+from pipeline.params import load
+from stages.schema import Params
+
+EPOCHS = 6
+OF = Inputs("train_vae@notebook", {"data/binarized.npz": "00"}, {"vae.notebook.lr": 0.1}, {}, ())
+
+
+def chosen(family: str, **changes: Any) -> Any:
+    (base,) = load(Params, "vae.notebook" if family == "vae" else "classifier.images")
+    return base.model_copy(update={"epochs": EPOCHS, "batch_size": 16, "lr": 0.05} | changes)
+
+
+def start(family: str, settings: Any) -> tuple[torch.nn.Module, Optimizer, Iterator[Any]]:
+    """A fresh model of 60 images, its optimizer, and the epochs to come."""
+    x = (torch.rand(60, 16, generator=stream(0, "pixels")) < 0.5).float()
+    init = stream(settings.seed, "init")
+    if family == "vae":
+        vae = VAE(16, (12, 6), settings.activation, init)
+        optimizer = Optimizer(vae, settings, len(x))
+        return vae, optimizer, training.epochs(vae, x, {"test": x[:9]}, settings, optimizer)
+    y = torch.arange(60) % 10
+    model = classifier.Classifier(16, (12,), 10, settings.activation, init)
+    optimizer = Optimizer(model, settings, len(x))
+    return model, optimizer, classifier.epochs(model, (x, y), {"test": (x, y)}, settings, optimizer)
+
+
+@pytest.mark.parametrize("family", ["vae", "classifier"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"schedule": "cosine", "warmup": 0.3, "weight_decay": 0.1},
+        {"averaging": 0.9, "clip_norm": 0.5, "input_dropout": 0.2},
+    ],
+)
+@pytest.mark.parametrize("stop", [1, 4, EPOCHS])
+def test_a_training_that_went_on_ends_with_the_bits_of_one_that_did_not_stop(
+    family: str, optimizer: str, changes: dict[str, Any], stop: int, tmp_path: Path
+) -> None:
+    settings = chosen(family, optimizer=optimizer, **changes)
+    whole, _, epochs = start(family, settings)
+    rows = [epoch.row for epoch in epochs]
+    _, first, epochs = start(family, settings)
+    before = [next(epochs).row for _ in range(stop)]
+    path = write(tmp_path, "digest", before, first.state())
+    state, kept = read(path, "digest")
+    model, second, epochs = start(family, settings)
+    second.load(state)
+    assert kept + [epoch.row for epoch in epochs] == rows
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda state: state | {"taken": torch.tensor(3)}, "end of an epoch"),
+        (lambda state: state | {"taken": torch.tensor(-4)}, "end of an epoch"),
+        (lambda state: state | {"taken": torch.tensor(4000)}, "end of an epoch"),
+        (lambda state: state | {"parameter.0": torch.zeros(3)}, "another model"),
+        (lambda state: state | {"parameter.0": state["parameter.0"].double()}, "another model"),
+        (lambda state: state | {"average.0": torch.zeros(3)}, "another model"),
+        (lambda state: {name: state[name] for name in state if name != "exp_avg.2"}, "another model"),
+    ],
+)
+def test_a_state_of_another_training_is_refused_and_changes_nothing(change: Any, fault: str) -> None:
+    settings = chosen("vae")
+    _, first, epochs = start("vae", settings)
+    next(epochs)
+    model, second, _ = start("vae", settings)
+    before = [tensor.clone() for tensor in model.parameters()]
+    with pytest.raises(ValueError, match=fault):
+        second.load(change(first.state()))
+    assert second.epochs_done == 0
+    assert all(map(torch.equal, before, model.parameters()))
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkpoints:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setattr(checkpoints, "PATIENCE", 0)
+    return Checkpoints(OF)
+
+
+def fill(kept: Checkpoints, epochs: int) -> list[Path]:
+    rows = []
+    for epoch in range(1, epochs + 1):
+        rows.append({"epoch": epoch, "train_elbo": -1.5 / epoch})
+        kept.save(rows, lambda: {"taken": torch.tensor(len(rows))})
+    return sorted(kept.folder.iterdir())
+
+
+def test_two_checkpoints_are_kept_and_the_newest_is_taken(kept: Checkpoints) -> None:
+    names = [path.name[:6] for path in fill(kept, 5)]
+    assert names == ["000004", "000005"]
+    states: list[Any] = []
+    assert [row["epoch"] for row in kept.resume(states.append)] == [1, 2, 3, 4, 5]
+    assert states[0]["taken"] == 5
+    kept.clear()
+    assert not kept.folder.exists()
+
+
+def test_of_a_damaged_checkpoint_the_one_before_it_is_used_and_of_two_none(
+    kept: Checkpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, newest = fill(kept, 5)
+    newest.write_bytes(newest.read_bytes()[:-1])
+    assert len(kept.resume(lambda _: None)) == 4
+    assert f"{newest.name} is damaged" in capsys.readouterr().err
+    aside = kept.folder.parent / "damaged"
+    assert [path.name.partition("-")[2] for path in aside.iterdir()] == [newest.name]
+    one.write_bytes(b"")
+    assert kept.resume(lambda _: None) == []
+    assert not list(kept.folder.iterdir())
+
+
+def test_a_checkpoint_of_other_inputs_or_that_the_model_refuses_is_set_aside(kept: Checkpoints) -> None:
+    rows = [{"epoch": 1}]
+    write(kept.folder, "another digest", rows, {"taken": torch.tensor(1)})
+    assert kept.resume(lambda _: None) == []
+    write(kept.folder, OF.digest, rows, {"taken": torch.tensor(1)})
+
+    def refuse(_: Any) -> None:
+        raise ValueError("is of another model")
+
+    assert kept.resume(refuse) == []
+    assert len(list((kept.folder.parent / "damaged").iterdir())) == 2
+
+
+def test_checkpoints_are_rare_where_epochs_are_short(
+    kept: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "PATIENCE", 1e9)
+    assert [path.name[:6] for path in fill(kept, 50)] == ["000001"]
+
+
+def test_where_no_checkpoint_can_be_written_it_is_said_once(
+    kept: Checkpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept.folder.parent.write_text("a file where the folder should be")
+    with pytest.raises(NotADirectoryError):
+        list((kept.folder / "x").iterdir())
+    for _ in range(3):
+        kept.save([{"epoch": 1}], lambda: {"taken": torch.tensor(1)})
+    assert capsys.readouterr().err.count("no checkpoints can be written") == 1
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rows = [{"epoch": 1, "train_elbo": -200.5}, {"epoch": 2, "train_elbo": -190.25}]
+    return write(
+        tmp_path_factory.mktemp("good"), "digest", rows, {"w": torch.arange(6.0), "taken": torch.tensor(2)}
+    )
+
+
+@examples(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    place=st.integers(0, 10**6), value=st.integers(1, 255), cut=st.integers(0, 10**6), rename=st.booleans()
+)
+def test_no_flipped_byte_and_no_cut_is_taken_for_a_checkpoint(
+    good: Path, tmp_path: Path, place: int, value: int, cut: int, rename: bool
+) -> None:
+    content = bytearray(good.read_bytes())
+    whole = bytes(content)
+    content[place % len(content)] ^= value
+    changed = bytes(content[: len(content) - cut])
+    name = good.name
+    if rename:  # an adversary who names the file by its new content
+        name = f"000002-{hashlib.sha256(changed).hexdigest()[:32]}.safetensors"
+    path = tmp_path / name
+    path.write_bytes(changed)
+    try:
+        state, rows = read(path, "digest")
+    except Damaged:
+        return
+    # what is named by its content may hold other numbers, but nothing that a reader trips over
+    assert rename
+    assert changed != whole
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert all(isinstance(tensor, torch.Tensor) for tensor in state.values())
+
+
+@pytest.mark.parametrize(
+    "about", [None, "", "[]", "{}", json.dumps({"format": 1, "digest": "digest", "rows": 7}), "{" * 5000]
+)
+def test_a_file_of_safetensors_that_is_no_checkpoint_is_refused(tmp_path: Path, about: str | None) -> None:
+    metadata = None if about is None else {"about": about}
+    content = safetensors.torch.save({"w": torch.zeros(2)}, metadata=metadata)
+    path = tmp_path / f"000001-{hashlib.sha256(content).hexdigest()[:32]}.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(Damaged, match="is no checkpoint of ours"):
+        read(path, "digest")
