@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from pipeline.files import md5
+from pipeline.numbers import columns, number
 from pipeline.params import read
 from pipeline.tolerances import Rule, rule_for
 
 IDENTITY = ("dataset", "dataset_digest", "fallback_for")
 INSIDE = 5  # differences that are allowed, and shown all the same, of a file that was edited by hand
 LOCK = "dvc.lock"
+PACKAGES = "data/packages"
 EVERY_DIGIT = "same arithmetic: every digit must be equal"
 NO_RULE = "no rule in tolerances.yaml: must be equal"
 
@@ -62,14 +61,21 @@ class Result:
         return sum(finding.fails for finding in self.findings)
 
 
-def compare(committed: Path, obtained: Path, rules: Sequence[Rule], ignored: Collection[str] = ()) -> Result:
+def compare(
+    committed: Path,
+    obtained: Path,
+    rules: Sequence[Rule],
+    ignored: Collection[str] = (),
+    tolerated: str = "compute.portable is false",
+) -> Result:
     """Compares the reports/ and dvc.lock of two folders.
 
-    Where all cached outputs have the committed bytes, each number must be the committed one to its last
-    digit; elsewhere the rules say how far it may lie from it.
+    Where all cached outputs have the committed bytes, or ought to, each number must be the committed one
+    to its last digit; elsewhere the rules say how far it may lie from it.
 
     Args:
         ignored: files in reports/ that git does not track, and that are nothing to compare therefore.
+        tolerated: why other bytes are no fault here, in a clause; empty: they are one.
     """
     left, right = (_reports(folder) - set(ignored) for folder in (committed, obtained))
     both = sorted(left & right)
@@ -79,10 +85,14 @@ def compare(committed: Path, obtained: Path, rules: Sequence[Rule], ignored: Col
     sums, new_sums = _outs(old), _outs(new)
     cached = {path for path in sums.keys() | new_sums.keys() if not path.startswith("reports/")}
     equal = sum(sums.get(path) == new_sums.get(path) for path in cached)
-    exact = equal == len(cached)
-    result = Result(_heading(equal, len(cached)), files=len(left | right))
-    if not exact:
+    if sums.get(PACKAGES) != new_sums.get(PACKAGES):
+        tolerated = "other versions of packages are installed (`make doctor` names them)"
+    exact = equal == len(cached) or not tolerated
+    result = Result(_heading(equal, len(cached), tolerated), files=len(left | right))
+    if equal < len(cached):
         result.findings += _other_inputs(old, new)
+    if exact:
+        result.findings += _other_bytes(old, sums, new_sums, cached)
     for file in sorted(left | right):
         if file not in right:
             reason = "the pipeline did not make it" if file in sums else "no stage makes it"
@@ -92,35 +102,6 @@ def compare(committed: Path, obtained: Path, rules: Sequence[Rule], ignored: Col
         else:
             _compare_file(file, committed, obtained, None if exact else rules, sums.get(file), result)
     return result
-
-
-def columns(path: Path) -> dict[str, list[str]]:
-    """The numbers and words of a report, as they are written, by column; a json has one a dotted key.
-
-    Raises:
-        ValueError: it is not what its name says.
-    """
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".json":
-        # numbers stay text: a float would forget how they are written
-        content = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
-        return {key: [value] for key, value in _leaves(content, "")}
-    try:
-        header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-    except csv.Error as error:
-        raise ValueError(str(error)) from None
-    if len(set(header)) < len(header) or any(len(row) != len(header) for row in rows):
-        raise ValueError("its rows do not have one cell a column")
-    return {name: [row[place] for row in rows] for place, name in enumerate(header)}
-
-
-def _leaves(value: Any, key: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict | list) and value:
-        inner = value.items() if isinstance(value, dict) else enumerate(value)
-        for name, item in inner:
-            yield from _leaves(item, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, value if isinstance(value, str) else json.dumps(value)
 
 
 def _reports(folder: Path) -> set[str]:
@@ -152,25 +133,44 @@ def _inputs(stages: dict[str, Any]) -> dict[str, str]:
     for name, stage in stages.items():
         found[f"{name}: command"] = stage["cmd"]
         for dep in stage.get("deps", []):
-            # nothing that a stage makes, nor a folder of such
-            if not any(f"{out}/".startswith(f"{dep['path']}/") for out in made):
+            # nothing that a stage makes, nor a folder of such, nor a file in such a folder
+            path = f"{dep['path']}/"
+            if not any(f"{out}/".startswith(path) or path.startswith(f"{out}/") for out in made):
                 found[f"{name}: {dep['path']}"] = dep.get("md5", "")
         for params in stage.get("params", {}).values():
             found |= {f"{name}: {key}": str(value) for key, value in params.items()}
     return found
 
 
-def _heading(equal: int, cached: int) -> str:
+def _other_bytes(
+    stages: dict[str, Any], old: dict[str, str], new: dict[str, str], cached: Collection[str]
+) -> Iterator[Finding]:
+    """The cached outputs that have not the committed bytes, stage by stage in the order in which they ran."""
+    order = [out["path"] for stage in stages.values() for out in stage.get("outs", [])]
+    for path in [*order, *sorted(new.keys() - old.keys())]:
+        if path in cached and old.get(path) != new.get(path):
+            pair = old.get(path, "missing"), new.get(path, "missing")
+            yield _certain(path, "its md5", *pair, "compute.portable: its bytes must be equal")
+
+
+def _heading(equal: int, cached: int, tolerated: str) -> str:
     outputs = f"{cached} cached outputs (data and models) have the committed bytes"
     if equal == cached:
         return (
-            f"EXACT: all {outputs}. The arithmetic is\n"
+            f"BYTES: all {outputs}. The arithmetic is\n"
             "the committed run's: every number must be equal to its last digit, every figure in its bytes."
         )
+    if not tolerated:
+        return (
+            f"BYTES: only {equal} of {outputs}.\n"
+            "With compute.portable, an x86-64 processor with AVX2 and the recorded packages, all must have:\n"
+            "every number must be equal to its last digit, every figure in its bytes."
+        )
     return (
-        f"NUMBERS: {equal} of {outputs}. Another processor or\n"
-        "library rounds differently, and training amplifies it, so numbers are compared within\n"
-        "pipeline/tolerances.yaml, which gives a reason for each; of figures, only that they are there."
+        f"NUMBERS: {equal} of {outputs}, and bytes are not what is\n"
+        f"compared, since {tolerated}. Other arithmetic rounds\n"
+        "differently, and training amplifies it, so numbers are compared within pipeline/tolerances.yaml,\n"
+        "which gives a reason for each; of figures, only that they are there."
     )
 
 
@@ -233,7 +233,7 @@ def _differences(
         yield _certain(file, "rows", str(rows[0]), str(rows[1]), "other rows")
     for key in (key for key in old if key in new):
         pairs = list(zip(old[key], new[key], strict=False))
-        result.numbers += sum(_number(left) is not None for left, _ in pairs)
+        result.numbers += sum(number(left) is not None for left, _ in pairs)
         rule = rule_for(rules or (), f"{file}:{key}")
         yield from _column(file, key, pairs, rule, NO_RULE if rules is not None else EVERY_DIGIT)
     if rules is None and not equal and old == new:
@@ -255,7 +255,7 @@ def _column(
         yield Finding(file, places[0] + more, *pairs[rows[0]], *words, reason, excess)
         return
     for place, (left, right) in zip(places, (pairs[row] for row in rows), strict=True):
-        old, new = _number(left), _number(right)
+        old, new = number(left), number(right)
         if old is None or new is None:
             yield _certain(file, place, left, right, "words, and what is no number, must be equal")
             continue
@@ -276,15 +276,6 @@ def _allowed(committed: Decimal, rule: Rule | None) -> Decimal:
 
 def _excess(difference: Decimal, allowed: Decimal) -> float:
     return float(difference / allowed) if allowed else math.inf if difference else 0.0
-
-
-def _number(text: str) -> Decimal | None:
-    """A number as it is written, so that a difference of 0.1 is 0.1; None: it is a word, or empty."""
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        return None
-    return value if value.is_finite() else None
 
 
 def _certain(file: str, place: str, committed: str, obtained: str, reason: str) -> Finding:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 from pipeline.comparison import LOCK, Finding, Result, compare
@@ -36,8 +38,8 @@ def main() -> None:
         else:
             obtained = _clone(root, _new(options.keep) if options.keep else Path(folder, "clone"))
             reproduce(obtained, root)
-        ignored = _git(obtained, "ls-files", "--others", "--ignored", "--exclude-standard", "reports")
-        result = compare(committed, obtained, rules, ignored.splitlines())
+        ignored = git(obtained, "ls-files", "--others", "--ignored", "--exclude-standard", "reports")
+        result = compare(committed, obtained, rules, ignored.splitlines(), tolerated(committed))
     print(f"\n{text(result)}", flush=True)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a", encoding="utf-8") as file:
@@ -46,17 +48,22 @@ def main() -> None:
         raise SystemExit(1)
 
 
-def repository() -> Path:
+def repository(*, head: bool = True) -> Path:
     """The git repository around this folder.
+
+    Args:
+        head: its HEAD is what is asked for: it must have a dvc.lock.
 
     Raises:
         UserError: there is none, or its HEAD has no dvc.lock.
     """
-    root = Path(_git(Path.cwd(), "rev-parse", "--show-toplevel", fault="this is no git repository"))
-    head = _git(root, "rev-parse", "--short", "HEAD", fault=f"{root} has no commit yet")
-    _git(root, "cat-file", "-e", f"HEAD:{LOCK}", fault=f"HEAD of {root} ({head}) has no {LOCK}")
-    say(f"verify: HEAD of {root} ({head})")
-    if changed := _git(root, "status", "--porcelain"):
+    root = Path(git(Path.cwd(), "rev-parse", "--show-toplevel", fault="this is no git repository"))
+    if not head:
+        return root
+    name = git(root, "rev-parse", "--short", "HEAD", fault=f"{root} has no commit yet")
+    git(root, "cat-file", "-e", f"HEAD:{LOCK}", fault=f"HEAD of {root} ({name}) has no {LOCK}")
+    say(f"verify: HEAD of {root} ({name})")
+    if changed := git(root, "status", "--porcelain"):
         count = len(changed.splitlines())
         warn(f"what is verified is HEAD; {count} changed or new files are not committed, and not part of it")
     return root
@@ -83,7 +90,7 @@ def reproduce(clone: Path, root: Path) -> None:
     status = subprocess.run(command, cwd=clone, env=environment(clone, root)).returncode
     if status:
         raise UserError(f"the pipeline of HEAD does not run in a clean clone (see above; exit code {status})")
-    (clone / DONE).write_text(_git(clone, "rev-parse", "HEAD"), encoding="utf-8")
+    (clone / DONE).write_text(git(clone, "rev-parse", "HEAD"), encoding="utf-8")
 
 
 def environment(clone: Path, root: Path) -> dict[str, str]:
@@ -100,6 +107,30 @@ def environment(clone: Path, root: Path) -> dict[str, str]:
         # a relative folder is meant from here
         kept["MNIST_MIRROR"] = str(Path(root, Path(mirror.removeprefix("file://")).expanduser()))
     return kept
+
+
+def tolerated(committed: Path) -> str:
+    """Why other bytes than the committed ones are no fault here, in a clause; empty: they are one."""
+    try:
+        portable = read(committed / "params.yaml")["compute"]["portable"]
+    except (KeyError, TypeError):
+        portable = False
+    return not_portable() if portable is True else "compute.portable is false"
+
+
+def not_portable() -> str:
+    """Why `compute.portable` may not hold on this machine, in a clause; empty: it holds."""
+    build = version("torch").partition("+")[2]
+    if build not in ("", "cpu"):
+        return f"this torch is built for {build}, and not for CPUs"
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return f"this processor is no x86-64 but {platform.machine()}"
+    info = Path("/proc/cpuinfo")
+    if not info.is_file():
+        return "it could be seen only on Linux whether this processor has AVX2"
+    if " avx2" not in info.read_text(encoding="utf-8"):
+        return "this processor has no AVX2"
+    return ""
 
 
 def text(result: Result) -> str:
@@ -176,9 +207,9 @@ def _short(word: str) -> str:
 
 
 def _clone(root: Path, to: Path) -> Path:
-    commit = _git(root, "rev-parse", "HEAD")
-    _git(root, "clone", "--quiet", "--no-checkout", str(root), str(to))
-    _git(to, "checkout", "--quiet", "--detach", commit)
+    commit = git(root, "rev-parse", "HEAD")
+    git(root, "clone", "--quiet", "--no-checkout", str(root), str(to))
+    git(to, "checkout", "--quiet", "--detach", commit)
     return to
 
 
@@ -197,7 +228,7 @@ def _kept(folder: Path, root: Path) -> Path:
     deps = {dep["path"] for stage in stages for dep in stage.get("deps", [])}
     read_by_it = ["dvc.yaml", "params.yaml", *sorted(dep for dep in deps if not dep.startswith("reports/"))]
     fault = f"{folder} is no clone of this repository"
-    if changed := _git(root, "diff", "--name-only", commit, "HEAD", "--", *read_by_it, fault=fault):
+    if changed := git(root, "diff", "--name-only", commit, "HEAD", "--", *read_by_it, fault=fault):
         raise UserError(f"{folder} was made by other code or params than HEAD has:\n  {changed}")
     return folder
 
@@ -206,7 +237,7 @@ def _environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith(LEFT_OUT)}
 
 
-def _git(folder: Path, *arguments: str, fault: str = "git failed") -> str:
+def git(folder: Path, *arguments: str, fault: str = "git failed") -> str:
     """What git prints, run in a folder.
 
     Raises:

@@ -58,7 +58,7 @@ def said(result: Result) -> list[tuple[str, str, str, str]]:
 def test_with_equal_models_every_digit_must_be_equal_whatever_the_rules_allow(tmp_path: Path) -> None:
     old, new = {ELBO: '{"test": {"elbo": -132.5}}'}, {ELBO: '{"test": {"elbo": -132.500001}}'}
     result = exact(tmp_path, old, new, rule("*", absolute=1))
-    assert result.heading.startswith("EXACT: all 1 cached outputs")
+    assert result.heading.startswith("BYTES: all 1 cached outputs")
     assert said(result) == [(ELBO, "test.elbo", "-132.5", "-132.500001")]
     assert result.failed == 1
 

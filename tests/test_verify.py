@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.comparison import IDENTITY, columns
+from pipeline.comparison import IDENTITY
+from pipeline.numbers import columns
 from pipeline.params import read
 from pipeline.tolerances import load, rule_for
 from pipeline.verify import environment
@@ -83,7 +84,7 @@ def test_the_pipeline_runs_in_a_clone_that_is_removed_and_touches_nothing_here(m
     assert "Running stage 'train'" in printed
     assert re.search(rf"DVC_SECRET None sqlite:///{clone}/mlflow.db\n", printed)
     assert f"mirror {mini.path / 'mirrors/mnist'} published.gz\n" in printed
-    assert "EXACT: all 1 cached outputs" in printed
+    assert "BYTES: all 1 cached outputs" in printed
     assert printed.splitlines()[-1] == "verify: passed, 1 number in 1 file compared"
     assert summary.read_text().startswith("before\n### verify: passed, 1 number")
     assert not list(temporary.glob("verify-*"))
@@ -156,11 +157,17 @@ def test_without_a_repository_a_commit_or_a_lock_it_says_so(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_the_real_pipeline_passes_and_one_changed_number_does_not(project: Project, tmp_path: Path) -> None:
-    """It repeats by force, elsewhere, and with tracking and console taken away: they change no output."""
+    """It repeats by force, elsewhere, and with what is exempt from deps taken away: it changes no output."""
     (project.path / "pipeline/tracking.py").write_text(
         "from contextlib import contextmanager\nfrom types import SimpleNamespace\n\n\n"
-        "@contextmanager\ndef live(of, about):\n    yield SimpleNamespace(log=lambda row: None)\n"
+        "@contextmanager\ndef live(of, about, rows):\n    yield SimpleNamespace(log=lambda row: None)\n"
     )
+    (project.path / "pipeline/checkpoints.py").write_text(
+        "from types import SimpleNamespace\n\n\n"
+        "def Checkpoints(of):\n    nothing = lambda *_: None\n"
+        "    return SimpleNamespace(resume=lambda load: [], save=nothing, clear=nothing)\n"
+    )
+    (project.path / "pipeline/guard.py").write_text("def stand():\n    pass\n")
     (project.path / "pipeline/turns.py").write_text(
         "from contextlib import contextmanager\nfrom types import SimpleNamespace\n\n\n"
         "@contextmanager\ndef turn(stage):\n    yield SimpleNamespace(of=None, taken=False)\n"
@@ -177,7 +184,7 @@ def test_the_real_pipeline_passes_and_one_changed_number_does_not(project: Proje
     before = project.run("git", "status", "--porcelain")
     # sorted sets and hashes: neither the seed of hashing nor locale or zone may show in an output
     printed = verify(project, "--keep", str(kept), PYTHONHASHSEED="123", TZ="Asia/Kathmandu", LC_ALL="C")
-    assert "EXACT: all " in printed
+    assert "BYTES: all " in printed
     assert read(kept / "dvc.lock") == read(project.path / "dvc.lock")
     found = re.search(r"verify: passed, ([\d,]+) numbers in (\d+) files compared\n$", printed)
     assert found, printed
@@ -199,7 +206,14 @@ def test_the_real_pipeline_passes_and_one_changed_number_does_not(project: Proje
     model = r"(path: models/vae/tuned.safetensors\n +hash: md5\n +md5: )\w+"
     lock.write_text(re.sub(model, r"\1another", lock.read_text()))
     printed = verify(project, "--against", str(kept), status=1)
+    assert re.search(r"BYTES: only \d+ of \d+ cached outputs", printed)
+    assert re.search(r"\nmodels/vae/tuned\.safetensors\n.*\n! its md5 ", printed)
+    # and with other packages, which may round differently
+    packages = r"(path: data/packages\n +hash: md5\n +md5: )\w+"
+    lock.write_text(re.sub(packages, r"\1another", lock.read_text()))
+    printed = verify(project, "--against", str(kept), status=1)
     assert "NUMBERS: " in printed
+    assert "since other versions of packages are installed" in printed
     assert re.search(rf"\n  test\.elbo +{committed + 1:.6f}\d* +{committed} +1 ", printed)
     assert "edited by hand" in printed
 

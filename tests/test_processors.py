@@ -1,0 +1,59 @@
+"""The whole pipeline on this processor and on emulated ones: with `compute.portable`, the same bytes.
+
+By qemu's user mode, which runs each stage's process on a processor of another make, with other instructions
+and other caches; DVC itself runs on the real one.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.audit import compare
+from tests.conftest import Project, smallest
+
+QEMU = shutil.which("qemu-x86_64") or shutil.which("qemu-x86_64-static")
+MODELS = ("Haswell", "EPYC-Rome", "max")
+REQUIRED = "REQUIRE_TOOLS" in os.environ
+
+pytestmark = [
+    pytest.mark.processors,
+    pytest.mark.skipif(platform.machine() != "x86_64", reason="portable bytes are those of x86-64"),
+    pytest.mark.skipif(not QEMU and not REQUIRED, reason="needs qemu-user (Debian's package)"),
+]
+
+
+def emulated(model: str, folder: Path) -> Path:
+    """A folder for the PATH in which `python` is this Python on a processor of another model."""
+    folder.mkdir()
+    script = folder / "python"
+    script.write_text(f'#!/bin/sh\nexec {QEMU} -cpu {model} {sys.executable} "$@"\n')
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def native(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = smallest(tmp_path_factory.mktemp("native") / "project")
+    project.run("dvc", "repro", "--force", "--no-run-cache", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    return project
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_stage_gives_the_same_bytes_on_another_processor(
+    native: Project, tmp_path: Path, model: str
+) -> None:
+    project = smallest(tmp_path / "project")
+    path = f"{emulated(model, tmp_path / 'bin')}:{os.environ['PATH']}"
+    project.run(
+        "dvc", "repro", "--force", "--no-run-cache", PATH=path, MLFLOW_TRACKING_URI="http://127.0.0.1:9"
+    )
+    different = [verdict for verdict in compare(native.path, project.path) if verdict.difference]
+    assert different == []
+    assert (project.path / "dvc.lock").read_bytes() == (native.path / "dvc.lock").read_bytes()
