@@ -2,12 +2,13 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help repro test slow lint check verify bench track ui clean
+.PHONY: help repro test slow processors torture lint check verify audit doctor bench track ui clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 repro: .venv/installed  ## install into .venv, run the pipeline (only what changed), complete MLflow, sum up
+	@python -m pipeline.doctor --first
 	python -m stages.check
 	dvc repro
 	@python -m stages.track || true
@@ -19,6 +20,12 @@ test: .venv/installed-test  ## install and run the tests
 slow: .venv/installed-test  ## the tests that take minutes each: queues, servers, kills, a whole reproduction
 	pytest -m slow --dist loadgroup
 
+processors: .venv/installed-test  ## the same bytes on emulated processors (needs qemu-user)
+	pytest -m processors
+
+torture: .venv/installed-test  ## kills and other faults at random moments: what is lost? (SEED=2 draws others)
+	python -m tests.torture $(if $(SEED),--seed '$(SEED)')
+
 lint: .venv/installed-dev  ## ruff, mypy, the schema of the workflow
 	ruff check .
 	ruff format --check .
@@ -28,12 +35,19 @@ lint: .venv/installed-dev  ## ruff, mypy, the schema of the workflow
 check: .venv/installed  ## is what is committed up to date? (runs no stage)
 	python -m pipeline.stale
 
-verify: .venv/installed  ## reproduce HEAD in a clean clone, by force, and compare every number
+verify: .venv/installed  ## reproduce HEAD in a clean clone, by force, and compare bytes, or numbers
 	python -m pipeline.verify $(if $(KEEP),--keep '$(KEEP)')
+
+audit: .venv/installed  ## reproduce the working tree twice, by force: are all outputs equal, byte by byte?
+	python -m pipeline.audit $(foreach setting,$(SET),--set '$(setting)')
+
+doctor: .venv/installed  ## what is wrong here, and how to mend it
+	@python -m pipeline.doctor
 
 bench: .venv/installed  ## speed beside the notebook's own loop, and memory (about 15 minutes)
 	python -m benchmarks
 	python -m benchmarks.tracking
+	python -m benchmarks.checkpoints
 
 track: .venv/installed  ## complete MLflow from the files
 	python -m stages.track

@@ -24,6 +24,7 @@ from elbo import training
 from elbo.determinism import prepare, stream
 from elbo.vae import VAE
 from pipeline import dataset
+from pipeline.audit import change
 from pipeline.console import UserError, run
 from pipeline.params import load
 from stages.schema import Params
@@ -98,17 +99,22 @@ def nothing_to_do() -> None:
 
 
 def totals(peer: float) -> None:
-    """A forced run of everything in a clone of the working tree, and each stage's largest memory."""
+    """Forced runs of everything in a clone, portable or not, and each stage's largest memory."""
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder, "clone")
         subprocess.run(["git", "clone", "-q", ".", str(clone)], check=True)
         environment = os.environ | {"MNIST_MIRROR": str(RAW.resolve().parent)}
-        started = time.perf_counter()
         command = ["dvc", "repro", "--force", "--no-run-cache", "--quiet"]
-        subprocess.run(command, cwd=clone, env=environment, check=True, stderr=subprocess.DEVNULL)
-        whole = time.perf_counter() - started
-        ratio = whole / 20 / peer
-        print(f"{'clean, forced `dvc repro`':<34} {whole:>5.0f} s  this / 20 epochs of the peer {ratio:.2f}")
+        wholes = []
+        for portable in ("true", "false"):
+            change(clone / "params.yaml", f"compute.portable={portable}")
+            started = time.perf_counter()
+            subprocess.run(command, cwd=clone, env=environment, check=True, stderr=subprocess.DEVNULL)
+            wholes.append(time.perf_counter() - started)
+        ratios = wholes[0] / wholes[1], wholes[1] / 20 / peer
+        print(f"{'clean, forced `dvc repro`':<34} {wholes[0]:>5.0f} s")
+        print(f"{'… with portable: false':<34} {wholes[1]:>5.0f} s  portable / this {ratios[0]:.2f}")
+        print(f"{'':<34} {'':>7}  this / 20 epochs of the peer {ratios[1]:.2f}")
         print("\nlargest resident memory of a stage")
         for stage in (
             "train_vae tuned",

@@ -1,0 +1,160 @@
+"""What is wrong with this project on this machine: `make doctor` mends what it can, and explains the rest.
+
+`--first` is what `make repro` begins with: it mends what would stop the pipeline, or falsify it, and says
+nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
+
+from pipeline import mending, packages
+from pipeline.console import UserError, run, say
+from pipeline.mending import Check, Finding
+from pipeline.params import read
+
+OLDEST = (3, 11)
+NEEDED = 2 * 1024**3  # bytes; the pipeline on MNIST, its cache and MLflow's store take half of that
+FOLDERS = ("data", "models", "reports", ".dvc", ".")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m pipeline.doctor", description=__doc__.split("\n")[0])
+    parser.add_argument("--first", action="store_true", help="mend what would stop or falsify the pipeline")
+    if parser.parse_args().first:
+        for check in (*mending.FIRST, mending.referenced):
+            for finding in check():
+                say(f"mended: {finding.what}: {finding.remedy}" if finding.mended else text(finding))
+        return
+    open_ones = 0
+    for title, check in CHECKS.items():
+        findings = list(check())
+        print(f"{'ok' if not findings else '! ':<3} {title}", flush=True)
+        for finding in findings:
+            print(f"      {text(finding)}", flush=True)
+        open_ones += sum(not finding.mended for finding in findings)
+    if open_ones:
+        sys.exit(f"\n{open_ones} to be seen to, as said above")
+
+
+def text(finding: Finding) -> str:
+    arrow = "mended" if finding.mended else "to do"
+    return f"{finding.what}\n        {arrow}: {finding.remedy}"
+
+
+def python() -> Iterator[Finding]:
+    if sys.version_info[:2] < OLDEST:
+        yield _open(
+            f"Python {sys.version.split()[0]} is too old: 3.11 or newer is needed",
+            "`rm -r .venv && make repro PYTHON=python3.11`",
+        )
+
+
+def pairing() -> Iterator[Finding]:
+    """torchvision is built for one torch, and fails at import, or in an operator, beside another."""
+    from packaging.requirements import Requirement
+
+    try:
+        wanted = [Requirement(line) for line in requires("torchvision") or []]
+    except PackageNotFoundError:
+        yield _open("torchvision is not installed", "`pip install -c constraints.txt -e .`")
+        return
+    for found in wanted:
+        number = packages.installed("torch")
+        if found.name == "torch" and not found.specifier.contains(number, prereleases=True):
+            yield _open(
+                f"torchvision {packages.installed('torchvision')} is built for torch {found.specifier}, "
+                f"and torch {number} is installed",
+                "`pip install -c constraints.txt -e .` installs the pair that is pinned",
+            )
+
+
+def versions() -> Iterator[Finding]:
+    pins = packages.pinned() if packages.CONSTRAINTS.is_file() else {}
+    for package in sorted({name for members in packages.MATTER.values() for name in members}):
+        pin = pins.get(packages.normal(package))
+        if pin and packages.installed(package) != pin:
+            yield _open(
+                f"{package} {packages.installed(package)} is installed, and {pin} is pinned",
+                "`pip install -c constraints.txt -e .`; other versions may give other numbers",
+            )
+    if changed := packages.changed():
+        yield _open(
+            "installed since the pipeline ran: " + "; ".join(changed),
+            "`make repro` records what is installed, and reruns what depends on it",
+        )
+
+
+def room() -> Iterator[Finding]:
+    free = shutil.disk_usage(".").free
+    if free < NEEDED:
+        yield _open(
+            f"{free / 1024**3:.2f} GiB are free on this disk; a run may need {NEEDED / 1024**3:.0f}",
+            "free some space; `dvc gc --workspace` drops what no present output needs",
+        )
+
+
+def permissions() -> Iterator[Finding]:
+    for folder in map(Path, FOLDERS):
+        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+            yield _open(
+                f"no permission to write in {folder.resolve()}", f"`ls -ld {folder}` tells whose it is"
+            )
+
+
+def params() -> Iterator[Finding]:
+    try:
+        read()
+    except (UserError, OSError) as error:
+        yield _open(str(error), "`git diff params.yaml` shows what changed")
+
+
+def git() -> Iterator[Finding]:
+    lock = Path(".git/index.lock")
+    if lock.exists():
+        yield _open(f"{lock} is there: a git is at work, or was killed", f"if none is: `rm {lock}`")
+
+
+def checkpoints() -> Iterator[Finding]:
+    waiting = [path for path in Path(".work").glob("*") if any(path.glob("*.safetensors"))]
+    waiting = [path for path in waiting if path.name != mending.ASIDE.name]
+    if waiting:
+        yield Finding(
+            f"{len(waiting)} interrupted training(s) have checkpoints in .work",
+            "nothing to do: `dvc repro` goes on from them (or remove .work, to forget them)",
+            True,
+        )
+
+
+def _open(what: str, remedy: str) -> Finding:
+    return Finding(what, remedy, False)
+
+
+CHECKS: dict[str, Check] = {
+    "Python": python,
+    "torch and torchvision belong together": pairing,
+    "packages are those pinned and recorded": versions,
+    "room on the disk": room,
+    "permissions": permissions,
+    "params.yaml": params,
+    "git": git,
+    "dvc.lock": mending.dvc_lock,
+    "DVC's list of who is at work": mending.rwlock,
+    "DVC's locks": mending.hardlink_locks,
+    "half-written files": mending.leftovers,
+    "DVC's cache, object by object": mending.cache,
+    "data and models are what their stages wrote": mending.damaged_outputs,
+    "outputs are there": mending.missing_outputs,
+    "MLflow's store": mending.mlflow_store,
+    "checkpoints": checkpoints,
+}
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,163 @@
+"""Kills, signals, limits and two at once, by the real `dvc repro`: the end has the same bytes."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import OFFLINE, Project, clean_environment
+from tests.test_everywhere import start
+
+STAGE = "train_vae@notebook"
+WEIGHTS = "models/vae/notebook.safetensors"
+DOWN = "http://127.0.0.1:9"  # of MLflow: a tracker that gives up at once
+
+
+def longer(project: Project, epochs: int = 80) -> Project:
+    """More epochs for one training, so that there is a middle to be killed in."""
+    project.edit(r"(\n  notebook:[\s\S]*?)epochs: 2\b", rf"\1epochs: {epochs}")
+    return project
+
+
+def children(process: subprocess.Popen[str], module: str) -> list[psutil.Process]:
+    family = psutil.Process(process.pid).children(recursive=True)
+    return [child for child in family if module in " ".join(child.cmdline())]
+
+
+def wait_for_checkpoint(project: Project, seconds: float = 90, count: int = 1) -> Path:
+    """Until there are so many; returns the newest."""
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        found = sorted(project.path.glob(".work/*/*.safetensors"))
+        if len(found) >= count:
+            return found[-1]
+        time.sleep(0.02)
+    raise AssertionError("no checkpoint was written")
+
+
+def kill_family(process: subprocess.Popen[str]) -> None:
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for member in family:
+        member.kill()
+    process.communicate(timeout=60)
+
+
+@pytest.mark.slow
+def test_a_training_killed_twice_and_with_a_damaged_checkpoint_ends_with_the_same_bytes(
+    project: Project,
+) -> None:
+    longer(project)
+    for count in (1, 2):
+        killed = start(project, "dvc", "repro", STAGE, MLFLOW_TRACKING_URI=DOWN)
+        wait_for_checkpoint(project, count=count)
+        time.sleep(1)
+        kill_family(killed)
+    newest = sorted(project.path.glob(".work/*/*.safetensors"))[-1]
+    newest.write_bytes(newest.read_bytes()[:5000])
+    printed = project.run("dvc", "repro", STAGE, MLFLOW_TRACKING_URI=DOWN)
+    assert f"the checkpoint {newest.name} is damaged" in printed
+    assert f"{STAGE}: goes on after epoch" in printed, printed
+    assert [path.name for path in (project.path / ".work").iterdir()] == ["damaged"]
+    weights, lock = ((project.path / path).read_bytes() for path in (WEIGHTS, "dvc.lock"))
+    project.run("dvc", "repro", "--force", "--single-item", STAGE, MLFLOW_TRACKING_URI=DOWN)
+    assert (project.path / WEIGHTS).read_bytes() == weights
+    assert (project.path / "dvc.lock").read_bytes() == lock
+
+
+@pytest.mark.slow
+def test_when_dvc_alone_is_killed_the_next_one_waits_for_its_child_and_trains_nothing_twice(
+    project: Project,
+) -> None:
+    longer(project)
+    killed = start(project, "dvc", "repro", STAGE, MLFLOW_TRACKING_URI=DOWN)
+    wait_for_checkpoint(project)
+    (child,) = children(killed, "stages.train_vae")
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait(timeout=60)
+    assert child.is_running()
+    printed = project.run("dvc", "repro", STAGE, MLFLOW_TRACKING_URI=DOWN)
+    assert "another process is at work on it in this folder; waiting for it to end" in printed
+    assert "trained by another process on the same inputs; its files are taken" in printed
+    assert printed.count("epoch ") == 0
+    weights = (project.path / WEIGHTS).read_bytes()
+    project.run("dvc", "repro", "--force", "--single-item", STAGE, MLFLOW_TRACKING_URI=DOWN)
+    assert (project.path / WEIGHTS).read_bytes() == weights
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGTERM, 143, "stopped"), (signal.SIGINT, 130, "inter")]
+)
+def test_a_stage_that_is_told_to_stop_says_so(project: Project, number: int, code: int, word: str) -> None:
+    longer(project, 3000)
+    first = start(project, "python", "-m", "stages.train_vae", "notebook", MLFLOW_TRACKING_URI=DOWN)
+    wait_for_checkpoint(project)
+    first.send_signal(number)
+    printed, _ = first.communicate(timeout=60)
+    assert first.returncode == code
+    assert word in printed
+    assert "a training goes on from its last checkpoint" in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.slow
+def test_of_two_at_once_the_second_says_who_is_at_work(project: Project) -> None:
+    longer(project)
+    first = start(project, "dvc", "repro", STAGE, MLFLOW_TRACKING_URI=DOWN)
+    wait_for_checkpoint(project)
+    printed = project.run("dvc", "repro", STAGE, status=255, MLFLOW_TRACKING_URI=DOWN)
+    assert "is busy, it is being blocked by" in printed
+    assert f"(PID {first.pid})" in printed
+    said, _ = first.communicate(timeout=200)
+    assert first.returncode == 0, said
+    assert project.repro(STAGE) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        (2_000, "disk I/O error"),  # DVC's own, of its database
+        (3_000_000, "File too large: models/vae/notebook.safetensors\n  The file would exceed a size limit"),
+    ],
+)
+def test_a_disk_that_fills_up_is_said_and_the_next_run_completes(
+    project: Project, limit: int, message: str
+) -> None:
+    """By a limit on the size of files: the first write beyond it fails, be it ours or DVC's."""
+    before = (project.path / "dvc.lock").read_bytes()
+    params = (project.path / "params.yaml").read_text()
+    project.edit("seed: 305", "seed: 306", count=0)
+    done = subprocess.run(
+        ["dvc", "repro"],
+        cwd=project.path,
+        env=clean_environment() | OFFLINE | {"MLFLOW_TRACKING_URI": DOWN},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert done.returncode != 0, done.stdout
+    assert message in done.stdout, done.stdout
+    assert "Traceback" not in done.stdout
+    (project.path / "params.yaml").write_text(params)
+    project.run("python", "-m", "pipeline.doctor", "--first")
+    assert project.repro(MLFLOW_TRACKING_URI=DOWN) == []
+    assert (project.path / "dvc.lock").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_checkpoint_on_a_full_disk_costs_no_training(project: Project) -> None:
+    shutil.rmtree(project.path / ".work", ignore_errors=True)
+    (project.path / ".work").write_text("a file where the folder of checkpoints should be")
+    weights = (project.path / WEIGHTS).read_bytes()
+    printed = project.run("dvc", "repro", "--force", "--single-item", STAGE, MLFLOW_TRACKING_URI=DOWN)
+    assert printed.count("no checkpoints can be written") == 1
+    assert (project.path / WEIGHTS).read_bytes() == weights
