@@ -27,9 +27,11 @@ def longer(project: Project, epochs: int = 80) -> Project:
     return project
 
 
-def children(process: subprocess.Popen[str], module: str) -> list[psutil.Process]:
+def child_of(process: subprocess.Popen[str], module: str) -> psutil.Process:
+    """The Python that runs the module; the shell that DVC starts it by may or may not still stand between."""
     family = psutil.Process(process.pid).children(recursive=True)
-    return [child for child in family if module in " ".join(child.cmdline())]
+    (child,) = (child for child in family if child.cmdline()[1:3] == ["-m", module])
+    return child
 
 
 def wait_for_checkpoint(project: Project, seconds: float = 90, count: int = 1) -> Path:
@@ -79,7 +81,7 @@ def test_when_dvc_alone_is_killed_the_next_one_waits_for_its_child_and_trains_no
     longer(project)
     killed = start(project, "dvc", "repro", STAGE, MLFLOW_TRACKING_URI=DOWN)
     wait_for_checkpoint(project)
-    (child,) = children(killed, "stages.train_vae")
+    child = child_of(killed, "stages.train_vae")
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait(timeout=60)
     assert child.is_running()
