@@ -5,16 +5,20 @@ from __future__ import annotations
 import io
 import math
 import struct
+import tokenize
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.console import UserError
+from pipeline.console import damaged
 from pipeline.files import write_bytes
 
 # what zipfile and numpy come up with, given any bytes
-UNREADABLE = (ValueError, OSError, EOFError, RuntimeError, OverflowError, struct.error, zipfile.BadZipFile)
+UNREADABLE = (
+    ValueError, TypeError, OSError, EOFError, RuntimeError, OverflowError, MemoryError,
+    struct.error, tokenize.TokenError, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 def write_npz(path: Path | str, **arrays: np.ndarray) -> None:
@@ -45,7 +49,7 @@ def read_npz(path: Path | str) -> dict[str, np.ndarray]:
             entries = [entry for entry in file.infolist() if _plain(entry, len(content))]
             return {entry.filename.removesuffix(".npy"): _array(file.read(entry)) for entry in entries}
     except UNREADABLE as error:
-        raise UserError(f"{path} is damaged ({error}); delete it, and `dvc repro` makes it again") from None
+        raise damaged(path, error) from None
 
 
 def _plain(entry: zipfile.ZipInfo, size: int) -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.console import UserError, run, say
-from pipeline.params import read
+from pipeline.lockfile import LOCK, entries
 from pipeline.verify import environment, git, repository
 
 CONTEXT = 30  # characters to each side of the first difference
@@ -73,7 +73,7 @@ def copy(root: Path, to: Path, settings: list[str]) -> None:
     listed = git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     for name in filter(None, listed.split("\0")):
         source, target = root / name, to / name
-        made = name == "dvc.lock" or (name.startswith("reports/") and not name.endswith(".gitignore"))
+        made = name == str(LOCK) or (name.startswith("reports/") and not name.endswith(".gitignore"))
         if made or not source.is_file():
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ def reproduce(place: Path, root: Path, around: dict[str, str], one_core: bool) -
 
 def compare(one: Path, other: Path) -> Iterator[Verdict]:
     """All outputs, in the order in which the stages ran."""
-    stages = read(one / "dvc.lock")["stages"]
+    stages = entries(one / LOCK)
     differing: set[str] = set()
     for name, entry in stages.items():
         follows = any(_within(dep["path"], path) for dep in entry.get("deps", []) for path in differing)
@@ -198,7 +198,9 @@ def _kind(lines: list[list[str]], row: int) -> str:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.audit", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.audit", description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="of params.yaml, in both copies"
     )

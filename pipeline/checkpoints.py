@@ -54,7 +54,7 @@ class Checkpoints:
             try:
                 state, rows = read(path, self.of.digest)
                 load(state)
-            except (Damaged, ValueError) as error:
+            except ValueError as error:
                 self._set_aside(path, str(error))
                 continue
             say(f"{self.of.stage}: goes on after epoch {len(rows)}, from its checkpoint")
@@ -77,7 +77,7 @@ class Checkpoints:
         self.cost = self.written - began
 
     def clear(self) -> None:
-        """Removes all of them: the stage has written its outputs."""
+        """Removes all of them: the outputs are where a killed `dvc` does not cost them."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _set_aside(self, path: Path, fault: str) -> None:
@@ -121,9 +121,13 @@ def read(path: Path, digest: str) -> tuple[State, Rows]:
         rows = about["rows"]
         if about["format"] != FORMAT or about["digest"] != digest:
             raise Damaged("belongs to another training")
+        if not isinstance(rows, list):
+            raise TypeError("rows")
         if [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)):
             raise Damaged("has not a row for each epoch")
-    except (safetensors.SafetensorError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError):
+    except Damaged:
+        raise
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError):
         raise Damaged("is no checkpoint of ours") from None
     return state, rows
 

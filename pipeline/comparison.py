@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files import md5
+from pipeline.lockfile import LOCK, entries, outputs
 from pipeline.numbers import columns, number
-from pipeline.params import read
 from pipeline.tolerances import Rule, rule_for
 
 IDENTITY = ("dataset", "dataset_digest", "fallback_for")
 INSIDE = 5  # differences that are allowed, and shown all the same, of a file that was edited by hand
-LOCK = "dvc.lock"
 PACKAGES = "data/packages"
 EVERY_DIGIT = "same arithmetic: every digit must be equal"
 NO_RULE = "no rule in tolerances.yaml: must be equal"
@@ -81,8 +80,8 @@ def compare(
     both = sorted(left & right)
     if other := [item for file in both for item in _other_dataset(file, committed, obtained)]:
         return Result(f"ANOTHER DATASET: {other[0].reason}.\nNothing else was compared.", other)
-    old, new = (read(folder / LOCK).get("stages", {}) for folder in (committed, obtained))
-    sums, new_sums = _outs(old), _outs(new)
+    old, new = (entries(folder / LOCK) for folder in (committed, obtained))
+    sums, new_sums = outputs(old), outputs(new)
     cached = {path for path in sums.keys() | new_sums.keys() if not path.startswith("reports/")}
     equal = sum(sums.get(path) == new_sums.get(path) for path in cached)
     if sums.get(PACKAGES) != new_sums.get(PACKAGES):
@@ -111,24 +110,19 @@ def _reports(folder: Path) -> set[str]:
     }
 
 
-def _outs(stages: dict[str, Any]) -> dict[str, str]:
-    """The md5 of each output in a dvc.lock."""
-    return {out["path"]: out.get("md5", "") for stage in stages.values() for out in stage.get("outs", [])}
-
-
 def _other_inputs(old: dict[str, Any], new: dict[str, Any]) -> list[Finding]:
     """Where the committed dvc.lock is not of the code and params that ran: tolerances are not for that."""
     reason = f"{LOCK} was made from other code or params (`make check` says more)"
     left, right = _inputs(old), _inputs(new)
     return [
-        _certain(LOCK, place, left.get(place, "missing"), right.get(place, "missing"), reason)
+        _certain(str(LOCK), place, left.get(place, "missing"), right.get(place, "missing"), reason)
         for place in sorted(left.keys() | right.keys())
         if left.get(place) != right.get(place)
     ]
 
 
 def _inputs(stages: dict[str, Any]) -> dict[str, str]:
-    made = _outs(stages)
+    made = outputs(stages)
     found: dict[str, str] = {}
     for name, stage in stages.items():
         found[f"{name}: command"] = stage["cmd"]
@@ -154,20 +148,20 @@ def _other_bytes(
 
 
 def _heading(equal: int, cached: int, tolerated: str) -> str:
-    outputs = f"{cached} cached outputs (data and models) have the committed bytes"
+    which = f"{cached} cached outputs (data and models) have the committed bytes"
     if equal == cached:
         return (
-            f"BYTES: all {outputs}. The arithmetic is\n"
+            f"BYTES: all {which}. The arithmetic is\n"
             "the committed run's: every number must be equal to its last digit, every figure in its bytes."
         )
     if not tolerated:
         return (
-            f"BYTES: only {equal} of {outputs}.\n"
+            f"BYTES: only {equal} of {which}.\n"
             "With compute.portable, an x86-64 processor with AVX2 and the recorded packages, all must have:\n"
             "every number must be equal to its last digit, every figure in its bytes."
         )
     return (
-        f"NUMBERS: {equal} of {outputs}, and bytes are not what is\n"
+        f"NUMBERS: {equal} of {which}, and bytes are not what is\n"
         f"compared, since {tolerated}. Other arithmetic rounds\n"
         "differently, and training amplifies it, so numbers are compared within pipeline/tolerances.yaml,\n"
         "which gives a reason for each; of figures, only that they are there."

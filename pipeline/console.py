@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TypeVar
 
@@ -18,6 +20,11 @@ class Terminated(BaseException):
 
 class UserError(Exception):
     """Something that the user can mend: the message says what is wrong, where, and what to do."""
+
+
+def damaged(path: Path | str, fault: object) -> UserError:
+    """The error for a file that a stage wrote and that does not read as such."""
+    return UserError(f"{path} is damaged ({fault}); delete it, and `dvc repro` makes it again")
 
 
 def say(message: str) -> None:
@@ -56,22 +63,46 @@ def run(main: Callable[[], None]) -> NoReturn:
     Anything else is a defect of ours and keeps its traceback.
     """
     signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    explained(main)
+    raise SystemExit(0)
+
+
+def until_run() -> None:
+    """The same for signals that come while a stage is still importing, which takes seconds."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        # not by an exception: in the middle of an import it comes out as another
+        sys.stderr.write(f"{_STOPPED[number][1]}; {_KEPT}\n")
+        sys.stderr.flush()
+        os._exit(_STOPPED[number][0])
+
+    for number in _STOPPED:
+        signal.signal(number, leave)
+
+
+def explained(work: Callable[[], None]) -> None:
+    """Does some work; exits with one message where the user can mend what went wrong."""
     try:
-        main()
+        work()
     except UserError as error:
         fail(str(error))
     except KeyboardInterrupt:
-        print(f"interrupted; {_KEPT}", file=sys.stderr)
-        raise SystemExit(130) from None
+        code, word = _STOPPED[signal.SIGINT]
+        print(f"{word}; {_KEPT}", file=sys.stderr)
+        raise SystemExit(code) from None
     except Terminated:
-        print(f"stopped by SIGTERM; {_KEPT}", file=sys.stderr)
-        raise SystemExit(143) from None
+        code, word = _STOPPED[signal.SIGTERM]
+        print(f"{word}; {_KEPT}", file=sys.stderr)
+        raise SystemExit(code) from None
     except OSError as error:
-        if error.errno not in _REMEDIES:
+        # some libraries raise a PermissionError of their own words, without a number
+        number = errno.EACCES if error.errno is None and isinstance(error, PermissionError) else error.errno
+        if number not in _REMEDIES and not error.filename:
             raise
         where = f": {error.filename}" if error.filename else ""
-        fail(f"{error.strerror}{where}\n  {_REMEDIES[error.errno]}")
-    raise SystemExit(0)
+        remedy = _REMEDIES.get(number or 0, "`make doctor` looks at what is wrong here.")
+        fail(f"{error.strerror or error}{where}\n  {remedy}")
 
 
 def argument(what: str) -> str:
@@ -96,6 +127,10 @@ def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 
 _KEPT = "what earlier stages computed is kept, and a training goes on from its last checkpoint"
+_STOPPED: dict[int, tuple[int, str]] = {
+    signal.SIGINT: (130, "interrupted"),
+    signal.SIGTERM: (143, "stopped by SIGTERM"),
+}
 _REMEDIES = {
     errno.EACCES: "Give yourself the permission (ls -ld tells who has it), then run the command again.",
     errno.EPERM: "Give yourself the permission (ls -ld tells who has it), then run the command again.",
@@ -103,5 +138,9 @@ _REMEDIES = {
     errno.ENOSPC: "The disk is full: free some space, then run the command again.",
     errno.EDQUOT: "Your disk quota is used up: free some space, then run the command again.",
     errno.EFBIG: "The file would exceed a size limit (ulimit -f): raise it, then run the command again.",
+    errno.EIO: "The disk could not read or write it: it may be failing. Copy the project to another one.",
+    errno.EEXIST: "Move it out of the way: something else is to be there.",
+    errno.ENOTDIR: "Move it out of the way: a folder is to be there.",
+    errno.EISDIR: "Move it out of the way: a file is to be there.",
     errno.ENOENT: "An input is missing: `dvc repro` makes what is missing.",
 }

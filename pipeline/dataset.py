@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.arrays import read_npz, write_npz
-from pipeline.console import UserError
+from pipeline.console import damaged
 from pipeline.files import digest
 
 if TYPE_CHECKING:
@@ -104,4 +104,4 @@ def load(path: Path | str) -> Dataset:
             labels={split: arrays[f"labels_{split}"] for split in splits},
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it, and `dvc repro` makes it again") from None
+        raise damaged(path, error) from None

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
-from pipeline import mending, packages
+from pipeline import damage, mending, packages
 from pipeline.console import UserError, run, say
 from pipeline.mending import Check, Finding
 from pipeline.params import read
@@ -25,22 +25,42 @@ FOLDERS = ("data", "models", "reports", ".dvc", ".")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.doctor", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.doctor", description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument("--first", action="store_true", help="mend what would stop or falsify the pipeline")
     if parser.parse_args().first:
-        for check in (*mending.FIRST, mending.referenced):
-            for finding in check():
+        if mending.at_work():
+            return  # nothing of its may be touched; the dvc that comes next says who it is
+        for check in (*mending.FIRST, damage.run_cache, damage.referenced):
+            for finding in examined(check):
                 say(f"mended: {finding.what}: {finding.remedy}" if finding.mended else text(finding))
         return
+    if busy := mending.at_work():
+        raise UserError(
+            f"dvc (process {busy[0]}) is at work in this folder, and what it writes cannot be judged yet\n"
+            "  Wait for it to end, or stop it, then ask again."
+        )
     open_ones = 0
     for title, check in CHECKS.items():
-        findings = list(check())
+        findings = list(examined(check))
         print(f"{'ok' if not findings else '! ':<3} {title}", flush=True)
         for finding in findings:
             print(f"      {text(finding)}", flush=True)
         open_ones += sum(not finding.mended for finding in findings)
     if open_ones:
         sys.exit(f"\n{open_ones} to be seen to, as said above")
+
+
+def examined(check: Check) -> Iterator[Finding]:
+    """What a check finds; a file that cannot be read is a finding, and does not end the others."""
+    try:
+        yield from check()
+    except OSError as error:
+        yield _open(
+            f"{error.filename or 'a file'} cannot be read or written: {error.strerror}",
+            "`ls -ld` tells who may; a disk that fails should be copied while it can be read",
+        )
 
 
 def text(finding: Finding) -> str:
@@ -104,7 +124,9 @@ def permissions() -> Iterator[Finding]:
     for folder in map(Path, FOLDERS):
         if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
             yield _open(
-                f"no permission to write in {folder.resolve()}", f"`ls -ld {folder}` tells whose it is"
+                f"no permission to write in {folder.resolve()}",
+                f"give yourself the permission (`ls -ld {folder}` tells who has it), or clone the project "
+                "to a place of your own",
             )
 
 
@@ -137,6 +159,7 @@ def _open(what: str, remedy: str) -> Finding:
 
 
 CHECKS: dict[str, Check] = {
+    "stages whose dvc was killed": mending.orphans,
     "Python": python,
     "torch and torchvision belong together": pairing,
     "packages are those pinned and recorded": versions,
@@ -148,10 +171,11 @@ CHECKS: dict[str, Check] = {
     "DVC's list of who is at work": mending.rwlock,
     "DVC's locks": mending.hardlink_locks,
     "half-written files": mending.leftovers,
-    "DVC's cache, object by object": mending.cache,
-    "data and models are what their stages wrote": mending.damaged_outputs,
-    "outputs are there": mending.missing_outputs,
-    "MLflow's store": mending.mlflow_store,
+    "DVC's cache, object by object": damage.cache,
+    "DVC's records of runs": damage.run_cache,
+    "data and models are what their stages wrote": damage.damaged_outputs,
+    "outputs are there": damage.missing_outputs,
+    "MLflow's store": damage.mlflow_store,
     "checkpoints": checkpoints,
 }
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.console import UserError
+from pipeline.console import damaged
 
 DECIMALS = 6  # of every number in reports/: a millionth of a nat, far below any standard error here
 
@@ -56,9 +56,9 @@ def read_json(path: Path | str) -> dict[str, Any]:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it, and `dvc repro` makes it again") from None
+        raise damaged(path, error) from None
     if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged (no object); delete it, and `dvc repro` makes it again")
+        raise damaged(path, "no object")
     return content
 
 

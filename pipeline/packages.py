@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline.console import UserError, warn
@@ -39,6 +40,19 @@ def installed(package: str) -> str:
         return "missing"
 
 
+def build() -> str:
+    """What the installed torch is built for: "cpu", or what and which version ("cuda 13.0").
+
+    Its version does not always say it, and importing it would take a second.
+    """
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
+        return "missing"
+    text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
+    found = re.search(r"^(cuda|hip|xpu)\b[^=]*= '([^']+)'", text, re.MULTILINE)
+    return f"{found[1]} {found[2]}" if found else "cpu"
+
+
 def pinned(path: Path = CONSTRAINTS) -> dict[str, str]:
     """The versions in constraints.txt, by normalized name."""
     lines = re.findall(r"^([\w.-]+)==([^\s;+]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
@@ -57,7 +71,8 @@ def record(folder: Path = FOLDER) -> None:
                     f"{member} {found[member]} is installed, {CONSTRAINTS} has {wanted[member]}: "
                     "`pip install -c constraints.txt -e .` installs that"
                 )
-        write_json(folder / f"{name}.json", {"installed": found, "pinned": wanted})
+        about = {"build": build()} if name == "torch" else {}
+        write_json(folder / f"{name}.json", {"installed": found, "pinned": wanted} | about)
 
 
 def changed(folder: Path = FOLDER) -> list[str]:
@@ -65,7 +80,8 @@ def changed(folder: Path = FOLDER) -> list[str]:
     lines = []
     for name in MATTER:
         try:
-            recorded = read_json(folder / f"{name}.json")["installed"]
+            content = read_json(folder / f"{name}.json")
+            recorded = content["installed"]
         except (OSError, UserError, KeyError, TypeError):
             continue
         lines += [
@@ -73,6 +89,8 @@ def changed(folder: Path = FOLDER) -> list[str]:
             for package, number in recorded.items()
             if installed(package) != number
         ]
+        if (built := content.get("build")) and built != build():
+            lines.append(f"{name}: a build for {build()} is installed, one for {built} recorded")
     return sorted(set(lines))
 
 

@@ -21,6 +21,14 @@ PORTABLE = {
 }
 # The number of threads decides how sums are split; none may choose its own by how many cores are free.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# What else of a user's environment was seen to change bits, or to get in the way of the settings above.
+STRAY = (
+    "OMP_THREAD_LIMIT",
+    "OMP_MAX_ACTIVE_LEVELS",
+    "FREETYPE_PROPERTIES",  # the outlines of letters in figures
+    "NPY_ENABLE_CPU_FEATURES",
+    "DNNL_MAX_CPU_ISA",  # oneDNN's older name
+)
 FIXED = {"OMP_DYNAMIC": "FALSE", "MKL_DYNAMIC": "FALSE"}
 
 
@@ -34,6 +42,8 @@ def settle() -> None:
         threads, portable = compute["threads"], compute["portable"]
     except (UserError, OSError, KeyError, TypeError):
         return
+    for name in STRAY:
+        os.environ.pop(name, None)
     os.environ.update(FIXED | dict.fromkeys(THREADS, str(threads)))
     if portable is True:
         os.environ.update(PORTABLE)

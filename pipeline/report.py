@@ -17,7 +17,7 @@ from markdown_it.token import Token
 from mdit_py_plugins.anchors import anchors_plugin
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
-from pipeline.console import UserError
+from pipeline.console import damaged
 from pipeline.files import read_json
 
 
@@ -49,7 +49,7 @@ def rows(path: Path | str) -> list[dict[str, Any]]:
             reader = csv.DictReader(file, strict=True)
             return [{key: _number(value) for key, value in row.items()} for row in reader]
     except (csv.Error, UnicodeDecodeError, TypeError) as error:  # TypeError: a row too short or too long
-        raise UserError(f"{path} is damaged ({error}); delete it, and `dvc repro` makes it again") from None
+        raise damaged(path, error) from None
 
 
 def _number(text: str) -> int | float | str | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline.console import UserError, run
 from pipeline.files import md5
+from pipeline.lockfile import entries
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def differences() -> list[str]:
     found: list[str] = []
     made: set[str] = set()
     with Repo(".") as repo:
-        locked = _locked()
+        locked = entries()
         for stage in sorted(repo.index.stages, key=lambda item: str(item.addressing)):
             entry = locked.pop(stage.addressing, None)
             if entry is None:
@@ -67,13 +68,6 @@ def _compare(stage: str, path: str, sum_: str | None) -> list[str]:
     if not Path(path).is_file():
         return [f"{stage}: {path} is missing"]
     return [] if md5(path) == sum_ else [f"{stage}: {path} differs from dvc.lock"]
-
-
-def _locked() -> dict[str, dict[str, Any]]:
-    from ruamel.yaml import YAML
-
-    content = YAML(typ="safe", pure=True).load(Path("dvc.lock").read_text(encoding="utf-8"))
-    return dict(content["stages"])
 
 
 def _names(status: dict[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.console import UserError
+from pipeline.console import damaged
 from pipeline.files import DECIMALS, write_bytes
 
 
@@ -27,4 +27,4 @@ def read_csv(path: Path | str, dtype: Any = None) -> pd.DataFrame:
     try:
         return pd.read_csv(path, dtype=dtype)
     except (ValueError, OverflowError) as error:  # pandas' own errors, and Unicode's, are ValueErrors
-        raise UserError(f"{path} is damaged ({error}); delete it, and `dvc repro` makes it again") from None
+        raise damaged(path, error) from None

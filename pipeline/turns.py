@@ -1,8 +1,9 @@
 """Of processes that train on the same inputs at once, one trains and the others take its files.
 
 DVC cannot do this: two experiments run in two folders, and what one has trained comes into the run cache
-after the other has begun. A process that begins when nobody is at work always trains, so `--force` means what
-it says.
+after the other has begun. Nor does DVC keep what a stage wrote when it is killed before it has recorded that:
+it removes the files, and runs the stage again, which finds them here. Whoever else begins when nobody is at
+work trains, so `--force` means what it says.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import guard
-from pipeline.console import say
+from pipeline.checkpoints import Checkpoints
+from pipeline.console import UserError, say
+from pipeline.files import md5, read_json, write_json
 from pipeline.identity import Inputs, inputs, main_repository
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 
 OFFERED = 600.0  # seconds for which files are kept for those who wait
+ABOUT = "offer.json"
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Turn:
 
     Attributes:
         of: what the stage read.
-        taken: another process has made the outputs meanwhile; they are in place.
+        taken: another process has made the outputs; they are in place.
     """
 
     of: Inputs
@@ -59,16 +63,18 @@ def turn(stage: str) -> Iterator[Turn]:
         say(f"{stage}: another process is at work on the same inputs; waiting for its files")
         lock.acquire()
     try:
-        # one that was made while this process was there to wait for it
-        if offer.is_dir() and offer.stat().st_mtime >= guard.BEGAN:
+        who = _whose(offer)
+        if who and _whole(offer, of.outputs):
             for output in of.outputs:
                 _copy(offer / output, Path(output))
-            say(f"{stage}: trained by another process on the same inputs; its files are taken")
+            say(f"{stage}: trained by {who}; its files are taken")
             yield Turn(of, taken=True)
+            Checkpoints(of).clear()
             return
         shutil.rmtree(offer, ignore_errors=True)
         yield Turn(of, taken=False)
-        _offer(of, offer)
+        if _offer(of, offer):
+            Checkpoints(of).clear()
     finally:
         lock.release()
 
@@ -92,14 +98,43 @@ def clear(root: Path) -> None:
                 shutil.rmtree(offer, ignore_errors=True)
 
 
-def _offer(of: Inputs, offer: Path) -> None:
+def _whose(offer: Path) -> str:
+    """By whom these files were made, if they are for this process to take; else empty."""
+    lock = Path("dvc.lock")
+    try:
+        made = offer.stat().st_mtime
+        if made >= guard.BEGAN:  # while it was there to wait for them
+            return "another process on the same inputs"
+        folder = read_json(offer / ABOUT)["folder"]
+        # DVC writes dvc.lock after each stage that has run
+        if "DVC_STAGE" in os.environ and folder == str(Path.cwd()) and lock.stat().st_mtime < made:
+            return "a run that ended before DVC had recorded it"
+    except (OSError, UserError, KeyError):
+        pass
+    return ""
+
+
+def _whole(offer: Path, outputs: Iterable[str]) -> bool:
+    try:
+        sums = read_json(offer / ABOUT)["md5"]
+        return all(md5(offer / output) == sums[output] for output in outputs)
+    except (OSError, UserError, KeyError, TypeError):
+        return False
+
+
+def _offer(of: Inputs, offer: Path) -> bool:
+    """Keeps a copy of the outputs for those who wait, and for the next run, should DVC be killed now."""
     made = offer.with_name(f"{offer.name}.{os.getpid()}")
     try:
         for output in of.outputs:
             _copy(Path(output), made / output)
+        sums = {output: md5(output) for output in of.outputs}
+        write_json(made / ABOUT, {"folder": str(Path.cwd()), "md5": sums})
         made.rename(offer)
-    except OSError:  # a full disk must not cost what has just been trained; who waits will train
+    except OSError:  # a full disk must not cost what has just been trained: its checkpoint stays
         shutil.rmtree(made, ignore_errors=True)
+        return False
+    return True
 
 
 def _copy(source: Path, target: Path) -> None:

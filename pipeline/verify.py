@@ -13,18 +13,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 
-from pipeline.comparison import LOCK, Finding, Result, compare
+from pipeline import packages
+from pipeline.comparison import Finding, Result, compare
 from pipeline.console import UserError, run, say, warn
+from pipeline.lockfile import LOCK, entries
 from pipeline.params import read
 from pipeline.tolerances import load
 
 ROWS = 60  # of the table at most
 DONE = Path(".git", "reproduced")  # in a clone whose pipeline ran to its end: the commit
 # variables of an outer dvc, of the user's MLflow, and of a git hook that may have started this
-LEFT_OUT = ("DVC_", "MLFLOW_", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX")
+LEFT_OUT = ("DVC_", "MLFLOW_", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX", "PYTHONSAFEPATH")
 
 
 def main() -> None:
@@ -120,9 +121,8 @@ def tolerated(committed: Path) -> str:
 
 def not_portable() -> str:
     """Why `compute.portable` may not hold on this machine, in a clause; empty: it holds."""
-    build = version("torch").partition("+")[2]
-    if build not in ("", "cpu"):
-        return f"this torch is built for {build}, and not for CPUs"
+    if (build := packages.build()) != "cpu":
+        return f"this torch is built for {build}, and not for CPUs alone"
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return f"this processor is no x86-64 but {platform.machine()}"
     info = Path("/proc/cpuinfo")
@@ -224,7 +224,7 @@ def _kept(folder: Path, root: Path) -> Path:
     if not (folder / DONE).is_file():
         raise UserError(f"{folder} is no clone whose pipeline ran to its end; `--keep {folder}` makes one")
     commit = (folder / DONE).read_text(encoding="utf-8")
-    stages = read(folder / LOCK)["stages"].values()
+    stages = entries(folder / LOCK).values()
     deps = {dep["path"] for stage in stages for dep in stage.get("deps", [])}
     read_by_it = ["dvc.yaml", "params.yaml", *sorted(dep for dep in deps if not dep.startswith("reports/"))]
     fault = f"{folder} is no clone of this repository"
@@ -254,7 +254,9 @@ def git(folder: Path, *arguments: str, fault: str = "git failed") -> str:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.verify", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.verify", description=(__doc__ or "").split("\n")[0]
+    )
     only_one = parser.add_mutually_exclusive_group()
     only_one.add_argument("--keep", type=Path, metavar="FOLDER", help="a new folder, to keep the clone in")
     only_one.add_argument(

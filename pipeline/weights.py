@@ -9,7 +9,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from pipeline.console import UserError
+from pipeline.console import damaged
 from pipeline.files import write_bytes
 
 
@@ -30,4 +30,4 @@ def read_weights(path: Path | str) -> dict[str, torch.Tensor]:
     try:
         return safetensors.torch.load(content)
     except (safetensors.SafetensorError, KeyError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it, and `dvc repro` makes it again") from None
+        raise damaged(path, error) from None

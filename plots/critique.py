@@ -105,8 +105,7 @@ def overlaps(
         0.015, 0.985, "\n".join(["most often confused", *listed]), transform=axes.transAxes, va="top",
         fontsize=10, bbox={"fc": "white", "ec": "none", "alpha": 0.85}, zorder=6,
     )  # fmt: skip
-    for label in np.unique(labels):
-        x, y = np.median(means[labels == label], axis=0)
+    for label, (x, y) in style.name_places(means, labels, 0.08 * reach).items():
         axes.text(
             x, y, names[label], fontsize=13, ha="center", va="center", color=colours[labels == label][0],
             fontweight="bold", path_effects=[effects.withStroke(linewidth=3.5, foreground="white")],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
@@ -98,7 +99,7 @@ def _places(layers: Sequence[Sequence[Node]], chains: Sequence[Chain]) -> dict[N
         for layer in (*order, *reversed(order)):
             x = across()
             near = {
-                node: sum(x[other] for other in neighbours[node]) / max(1, len(neighbours[node]))
+                node: math.fsum(x[other] for other in neighbours[node]) / max(1, len(neighbours[node]))
                 for node in layer
             }
             layer.sort(key=lambda node: (near[node], str(node)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import matplotlib
@@ -9,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+matplotlib.rcdefaults()  # whatever matplotlibrc this machine has
 matplotlib.rcParams.update(
     {
         "font.family": "DejaVu Sans",  # comes with matplotlib: the same glyphs on every machine
@@ -70,3 +72,30 @@ def square(images: np.ndarray) -> np.ndarray:
 def short(names: Sequence[str]) -> list[str]:
     """Class names short enough for a tick."""
     return [name if len(name) <= 10 else f"{name[:9]}…" for name in names]
+
+
+def name_places(points: np.ndarray, labels: np.ndarray, apart: float) -> dict[int, tuple[float, float]]:
+    """Where to write each class's name on its points (N, 2): where they lie densest, names `apart` at least.
+
+    Not at their mean or median, where a class of two clusters may have no points at all.
+    """
+    radius = float(points.std()) / 4
+    places = {}
+    for label in np.unique(labels):
+        own = points[labels == label].astype(float)
+        near = np.linalg.norm(own[:, None] - own[None], axis=-1) < radius
+        places[int(label)] = own[near.sum(axis=1).argmax()]
+    names = list(places)
+    for _ in range(1000):
+        moved = False
+        for first, second in itertools.combinations(names, 2):
+            way = places[second] - places[first]
+            distance = float(np.linalg.norm(way))
+            if distance < apart * 0.999:
+                way = way / distance if distance else np.array([1.0, 0.0])
+                places[first] = places[first] - way * (apart - distance) / 2
+                places[second] = places[second] + way * (apart - distance) / 2
+                moved = True
+        if not moved:
+            break
+    return {label: (float(place[0]), float(place[1])) for label, place in places.items()}

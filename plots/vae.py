@@ -78,7 +78,7 @@ def samples(decoded: np.ndarray, columns: int, name: str, data: str) -> Figure:
 
 
 def latent_means(means: np.ndarray, labels: np.ndarray, names: Sequence[str], name: str, data: str) -> Figure:
-    """Posterior means (N, 2) coloured by class, each class's name at its median."""
+    """Posterior means (N, 2) coloured by class, each class's name where it lies densest."""
     fig = style.figure(7.6, 7.2)
     axes = fig.subplots()
     order = np.random.default_rng(0).permutation(len(means))  # no class hides another
@@ -86,8 +86,8 @@ def latent_means(means: np.ndarray, labels: np.ndarray, names: Sequence[str], na
     axes.scatter(
         means[order, 0], means[order, 1], c=colours[order], s=7, alpha=0.6, linewidths=0, rasterized=True
     )
-    for label in np.unique(labels):
-        x, y = np.median(means[labels == label], axis=0)
+    apart = 0.045 * float(np.ptp(means, axis=0).max())  # the height of a name
+    for label, (x, y) in style.name_places(means, labels, apart).items():
         axes.text(
             x, y, names[label], fontsize=15, fontweight="bold", color="black",
             ha="center", va="center", path_effects=[effects.withStroke(linewidth=4, foreground="white")],

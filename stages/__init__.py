@@ -4,7 +4,8 @@ import sys
 
 # Python's mark of a module that `-m` runs, while its package is imported: before torch and numpy are
 if sys.argv[0] == "-m":
-    from pipeline import guard, processor
+    from pipeline import console, guard, processor
 
+    console.until_run()
     processor.settle()
-    guard.stand()
+    console.explained(guard.stand)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import mnist_family
-from pipeline.console import UserError, run, say
+from pipeline.console import UserError, damaged, run, say
 from pipeline.dataset import Dataset
 from pipeline.files import read_json
 from pipeline.params import load
@@ -20,7 +20,10 @@ OUTPUT = Path("data/binarized.npz")
 def main() -> None:
     threshold, validation = load(Params, "data.threshold", "data.validation")
     source = read_json(RAW / "dataset.json")
-    name, requested = source["dataset"], source["requested"]
+    try:
+        name, requested = source["dataset"], source["requested"]
+    except KeyError as error:
+        raise damaged(RAW / "dataset.json", f"it has no {error}") from None
     images, labels = {}, {}
     for split, prefix in (("train", "train"), ("test", "t10k")):
         pixels, digits = mnist_family.read_idx(
@@ -45,7 +48,9 @@ def main() -> None:
 
 
 def find(folder: Path, stem: str) -> Path:
-    return next(path for path in (folder / f"{stem}.gz", folder / stem) if path.exists())
+    places = (folder / f"{stem}.gz", folder / stem)
+    # where there is neither, the reader says that the first is missing
+    return next((path for path in places if path.exists()), places[0])
 
 
 def hold_out(images: dict[str, np.ndarray], labels: dict[str, np.ndarray], count: int) -> None:

@@ -6,29 +6,21 @@ was asked for, it runs the download again: DVC alone would not, since nothing th
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 from pipeline import packages
 from pipeline.console import UserError, run, say
+from pipeline.doctor import permissions
 from pipeline.files import read_json
 from pipeline.params import load
 from stages.schema import Params
 
-FOLDERS = ("data", "models", "reports", ".dvc", ".")
-
 
 def main() -> None:
     load(Params)
-    for folder in map(Path, FOLDERS):
-        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
-            raise UserError(
-                f"no permission to write in {folder.resolve()}\n"
-                f"  Give yourself the permission (`ls -ld {folder}` tells who has it), or clone the "
-                "project to a place of your own."
-            )
+    for finding in permissions():
+        raise UserError(f"{finding.what}\n  {finding.remedy}")
     if changed := packages.changed():
         say("packages have changed since the pipeline ran: " + "; ".join(changed))
         force("record_packages")

@@ -79,7 +79,6 @@ def train(name: str, settings: Classifier, of: Inputs) -> None:
     about = {"activation": settings.activation, "dataset": data.name}
     path = Path("models/classifier", f"{name}.safetensors")
     write_weights(path, model.state_dict(), json.dumps(about, sort_keys=True))
-    kept.clear()
 
 
 if __name__ == "__main__":

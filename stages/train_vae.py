@@ -62,7 +62,6 @@ def train(variant: str, settings: Variant, of: Inputs) -> None:
     about = {"activation": settings.activation, "scale_head": "log scale", "dataset": data.name}
     weights = model.state_dict()
     write_weights(Path("models/vae", f"{variant}.safetensors"), weights, json.dumps(about, sort_keys=True))
-    kept.clear()
 
 
 if __name__ == "__main__":

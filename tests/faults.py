@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import subprocess
+import time
 
 import psutil
 
@@ -32,16 +33,24 @@ def rewind(project: Project, draw: random.Random) -> None:
     shutil.rmtree(project.path / ".dvc/cache/runs", ignore_errors=True)
 
 
-def strike(process: subprocess.Popen[bytes], kind: str) -> None:
-    """Sends the signal of a kind of fault; faults that come after a kill begin with one."""
+def strike(process: subprocess.Popen[bytes], kind: str) -> bool:
+    """Sends the signal of a kind of fault; faults that come after a kill begin with one.
+
+    Returns whether the process was there to be hit, and for a stage, whether one was at work.
+    """
     try:
         family = psutil.Process(process.pid).children(recursive=True)
+        while kind == "kill stage" and not family and process.poll() is None:  # between two stages
+            time.sleep(0.01)
+            family = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
-        return
+        return False
+    if process.poll() is not None:
+        return False
     number = {"terminate dvc": signal.SIGTERM, "interrupt": signal.SIGINT}.get(kind, signal.SIGKILL)
     if kind == "interrupt":
         os.killpg(process.pid, number)
-        return
+        return True
     if kind != "kill stage":
         process.send_signal(number)
     if kind not in ("kill dvc", "terminate dvc"):
@@ -50,10 +59,11 @@ def strike(process: subprocess.Popen[bytes], kind: str) -> None:
                 child.send_signal(number)
             except psutil.NoSuchProcess:
                 continue
+    return True
 
 
-def damage(project: Project, kind: str, draw: random.Random) -> str:
-    """What a kind of fault breaks after the kill; says what."""
+def damage(project: Project, kind: str, draw: random.Random) -> str | None:
+    """What a kind of fault breaks after the kill; says what. None: there was nothing of that kind."""
     if kind == "truncated dvc.lock":
         lock = project.path / "dvc.lock"
         content = lock.read_bytes() if lock.is_file() else b""
@@ -73,7 +83,7 @@ def damage(project: Project, kind: str, draw: random.Random) -> str:
     }
     found = sorted(project.path.glob(places[kind])) if kind in places else []
     if not found:
-        return ", nothing there to damage" if kind in places else ""
+        return None if kind in places else ""
     path = draw.choice(found)
     if kind == "output deleted":
         path.unlink()

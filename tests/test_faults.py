@@ -85,6 +85,28 @@ def test_stages_ask_for_their_member_and_name_what_is_missing(tree: Project) -> 
     assert "Traceback" not in printed
 
 
+def test_a_file_where_a_folder_should_be_and_a_missing_file_of_the_dataset_are_named(tree: Project) -> None:
+    raw = tree.path / "data/raw"
+    raw.parent.mkdir(exist_ok=True)
+    raw.write_text("")
+    printed = tree.run("python", "-m", "stages.download", status=1)
+    assert "File exists: data/raw\n  Move it out of the way" in printed
+    raw.unlink()
+    tree.run("python", "-m", "stages.download")
+    (missing,) = raw.glob("*/train-images*")
+    missing.unlink()
+    printed = tree.run("python", "-m", "stages.binarize", status=1)
+    assert "No such file or directory: data/raw/uci-digits/train-images-idx3-ubyte" in printed
+    (raw / "dataset.json").write_text("{}")
+    assert "data/raw/dataset.json is damaged" in tree.run("python", "-m", "stages.binarize", status=1)
+
+
+def test_a_stage_does_not_run_the_code_of_another_folder(project: Project) -> None:
+    printed = project.run("dvc", "repro", "-s", "-f", "sample_annuli", status=255, PYTHONSAFEPATH="1")
+    assert "the code that would run is that of" in printed
+    assert "Traceback" not in printed
+
+
 def test_a_place_without_params_is_said_to_be_the_wrong_one(tree: Project) -> None:
     (tree.path / "params.yaml").unlink()
     printed = tree.run("python", "-m", "stages.check", status=1)

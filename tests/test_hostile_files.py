@@ -200,6 +200,16 @@ def test_idx_files_are_read_or_refused_whatever_is_in_them(tmp_path: Path, chang
         assert not said or "brings it again" in said
 
 
+@pytest.mark.parametrize(
+    "header", [b"{'descr': (", b"-" * 9000, b"{[]: 1}", b"{'shape': " + b"(" * 5000, b"\xff\xfe", b""]
+)
+def test_an_array_whose_header_is_no_header_is_refused(tmp_path: Path, header: bytes) -> None:
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+    assert "`dvc repro` makes it again" in refusal(read_npz, path)
+
+
 @quick
 @given(change=changes)
 def test_arrays_and_weights_are_read_or_refused_whatever_is_in_them(tmp_path: Path, change: Change) -> None:

@@ -8,11 +8,13 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
+from pipeline.lockfile import entries
 from tests.conftest import OFFLINE, Project, clean_environment
 from tests.test_everywhere import start
 
@@ -34,15 +36,24 @@ def child_of(process: subprocess.Popen[str], module: str) -> psutil.Process:
     return child
 
 
-def wait_for_checkpoint(project: Project, seconds: float = 90, count: int = 1) -> Path:
-    """Until there are so many; returns the newest."""
+def wait_for(look: Callable[[], list[Path]], seconds: float = 90, count: int = 1) -> list[Path]:
+    """Until there are so many; returns them."""
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
-        found = sorted(project.path.glob(".work/*/*.safetensors"))
+        found = look()
         if len(found) >= count:
-            return found[-1]
-        time.sleep(0.02)
-    raise AssertionError("no checkpoint was written")
+            return found
+        time.sleep(0.01)
+    raise AssertionError("what was waited for did not come")
+
+
+def wait_for_checkpoint(project: Project, count: int = 1) -> None:
+    wait_for(lambda: list(project.path.glob(".work/*/*.safetensors")), count=count)
+
+
+def folders(parent: Path) -> list[Path]:
+    """Those that are complete: of a folder that is being made the name has a number at its end."""
+    return [path for path in parent.glob("*") if path.is_dir() and not path.suffix]
 
 
 def kill_family(process: subprocess.Popen[str]) -> None:
@@ -94,6 +105,33 @@ def test_when_dvc_alone_is_killed_the_next_one_waits_for_its_child_and_trains_no
     assert (project.path / WEIGHTS).read_bytes() == weights
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [False, True])
+def test_a_training_that_dvc_could_not_record_any_more_is_not_repeated_but_a_damaged_copy_is(
+    project: Project, damage: bool
+) -> None:
+    """Killed after the last write of the stage, before DVC has the outputs in its cache and in dvc.lock."""
+    longer(project, 9)
+    shutil.rmtree(project.path / ".dvc/tmp/turns")
+    before = entries(project.path / "dvc.lock")[STAGE]
+    killed = start(project, "dvc", "repro", STAGE, MLFLOW_TRACKING_URI=DOWN)
+    (offer,) = wait_for(lambda: folders(project.path / ".dvc/tmp/turns"))
+    kill_family(killed)
+    assert entries(project.path / "dvc.lock")[STAGE] == before, "it came too late"
+    weights = (offer / WEIGHTS).read_bytes()
+    if damage:
+        (offer / WEIGHTS).write_bytes(weights[:-1])
+    printed = project.run("dvc", "repro", STAGE, MLFLOW_TRACKING_URI=DOWN)
+    assert ("a run that ended before DVC had recorded it; its files are taken" in printed) is not damage
+    assert printed.count("epoch ") <= 9 * damage
+    assert (project.path / WEIGHTS).read_bytes() == weights
+    assert not list(project.path.glob(".work/*/*.safetensors"))
+    # once it is recorded, force means what it says
+    printed = project.run("dvc", "repro", "--force", "--single-item", STAGE, MLFLOW_TRACKING_URI=DOWN)
+    assert printed.count("epoch ") == 9
+    assert (project.path / WEIGHTS).read_bytes() == weights
+
+
 @pytest.mark.parametrize(
     ("number", "code", "word"), [(signal.SIGTERM, 143, "stopped"), (signal.SIGINT, 130, "inter")]
 )
@@ -106,6 +144,24 @@ def test_a_stage_that_is_told_to_stop_says_so(project: Project, number: int, cod
     assert first.returncode == code
     assert word in printed
     assert "a training goes on from its last checkpoint" in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGTERM, 143, "stopped by SIGTERM"), (signal.SIGINT, 130, "inter")]
+)
+@pytest.mark.parametrize("moment", [0.4, 0.9, 1.5])
+def test_a_stage_that_is_stopped_while_it_imports_says_so(
+    tree: Project, number: int, code: int, word: str, moment: float
+) -> None:
+    first = start(tree, "python", "-m", "stages.train_vae", "notebook")
+    time.sleep(moment)
+    first.send_signal(number)
+    printed, _ = first.communicate(timeout=60)
+    if "data/binarized.npz" in printed:
+        pytest.skip("it had imported all by then")
+    assert first.returncode == code, printed
+    assert word in printed
     assert "Traceback" not in printed
 
 

@@ -152,6 +152,12 @@ def test_a_checkpoint_of_other_inputs_or_that_the_model_refuses_is_set_aside(kep
     assert len(list((kept.folder.parent / "damaged").iterdir())) == 2
 
 
+def test_rows_that_are_no_list_make_no_checkpoint(kept: Checkpoints) -> None:
+    write(kept.folder, OF.digest, "", {"taken": torch.tensor(1)})  # type: ignore[arg-type]
+    assert kept.resume(lambda _: None) == []
+    assert len(list((kept.folder.parent / "damaged").iterdir())) == 1
+
+
 def test_checkpoints_are_rare_where_epochs_are_short(
     kept: Checkpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,7 +212,17 @@ def test_no_flipped_byte_and_no_cut_is_taken_for_a_checkpoint(
 
 
 @pytest.mark.parametrize(
-    "about", [None, "", "[]", "{}", json.dumps({"format": 1, "digest": "digest", "rows": 7}), "{" * 5000]
+    "about",
+    [
+        None,
+        "",
+        "[]",
+        "{}",
+        json.dumps({"format": 1, "digest": "digest", "rows": 7}),
+        "{" * 5000,
+        "[" * 100_000,
+        json.dumps({"format": 1, "digest": "digest", "rows": ["epoch"]}),
+    ],
 )
 def test_a_file_of_safetensors_that_is_no_checkpoint_is_refused(tmp_path: Path, about: str | None) -> None:
     metadata = None if about is None else {"about": about}

@@ -37,6 +37,19 @@ def heavy_process() -> Iterator[None]:
         process.wait()
 
 
+def test_settings_of_libraries_in_the_environment(small: Project) -> None:
+    """Each was seen to change the bits of products, sums or letters, where the pipeline let it."""
+    before = (small.path / "dvc.lock").read_bytes()
+    small.run(
+        "dvc", "repro", "--force", "--no-run-cache", MLFLOW_TRACKING_URI=DOWN,
+        OMP_THREAD_LIMIT="1", OMP_MAX_ACTIVE_LEVELS="0", OMP_NUM_THREADS="1", MKL_CBWR="AVX",
+        ATEN_CPU_CAPABILITY="default", ONEDNN_MAX_CPU_ISA="SSE41", DNNL_MAX_CPU_ISA="SSE41",
+        NPY_ENABLE_CPU_FEATURES="AVX2", OPENBLAS_CORETYPE="Prescott",
+        FREETYPE_PROPERTIES="truetype:interpreter-version=35",
+    )  # fmt: skip
+    assert (small.path / "dvc.lock").read_bytes() == before
+
+
 def test_another_folder_user_locale_zone_umask_and_hash_seed_and_one_core(small: Project) -> None:
     printed = small.run("python", "-m", "pipeline.audit", "--one-core", MLFLOW_TRACKING_URI=DOWN)
     assert "audit: passed, all " in printed

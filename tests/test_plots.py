@@ -1,0 +1,45 @@
+"""Where the pictures put what a reader has to find."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from plots import style
+
+
+def test_the_name_of_a_class_of_two_clusters_lies_on_one_of_them_and_names_do_not_overlap() -> None:
+    draw = np.random.default_rng(0)
+    centres = {0: [(-3.0, 0.0), (3.0, 0.0)], 1: [(0.0, 0.1)], 2: [(0.0, -0.1)], 3: [(0.0, 0.0)]}
+    points = [
+        (label, draw.normal(centre, 0.3, (100, 2))) for label, many in centres.items() for centre in many
+    ]
+    labels = np.concatenate([np.full(len(cloud), label) for label, cloud in points])
+    places = style.name_places(np.concatenate([cloud for _, cloud in points]), labels, 0.5)
+    assert min(np.hypot(places[0][0] - x, places[0][1]) for x in (-3, 3)) < 0.3
+    for first in places:
+        for second in places:
+            if first != second:
+                assert np.hypot(*np.subtract(places[first], places[second])) > 0.499
+    assert all(np.hypot(*places[label]) < 1 for label in (1, 2, 3)), "pushed further than needed"
+
+
+def test_a_matplotlibrc_of_the_machine_changes_no_figure(tmp_path: Path) -> None:
+    code = (
+        "import hashlib, io, numpy as np; from plots import quadratic, style; fig = style.figure(3, 2); "
+        "fig.subplots().plot([1, 2]); out = io.BytesIO(); fig.savefig(out, metadata={'Software': None}); "
+        "print(hashlib.md5(out.getvalue()).hexdigest())"
+    )
+    here = Path(__file__).parent.parent
+    (tmp_path / "matplotlibrc").write_text("lines.marker: o\naxes.facecolor: red\nxtick.direction: in\n")
+    sums = {
+        subprocess.run(
+            [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(here)!r}); {code}"],
+            cwd=folder, capture_output=True, text=True, check=True,
+        ).stdout
+        for folder in (tmp_path, here)
+    }  # fmt: skip
+    assert len(sums) == 1
