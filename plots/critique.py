@@ -95,21 +95,29 @@ def overlaps(
     colours = np.array([style.CLASSES[label % len(style.CLASSES)] for label in labels])
     axes.scatter(means[order, 0], means[order, 1], c=colours[order], s=6, alpha=0.35, linewidths=0)
     reach = np.quantile(np.abs(means), 0.995) * 1.08
-    listed = []
-    for place, row in enumerate(pairs[pairs["images"] > 0].head(MARKED).to_dict("records"), 1):
-        at = (float(row["z1"]), float(row["z2"]))
-        axes.plot(*at, "o", ms=17, mfc="white", mec="black", mew=1.8, alpha=0.9, zorder=4)
-        axes.text(*at, str(place), ha="center", va="center", fontsize=10, fontweight="bold", zorder=5)
-        listed.append(f"{place}  {row['first']} and {row['second']}: {row['share']:.0%}")
+    rows = pairs[pairs["images"] > 0].head(MARKED).to_dict("records")
+    listed = [
+        f"{place}  {row['first']} and {row['second']}: {row['share']:.0%}"
+        for place, row in enumerate(rows, 1)
+    ]
     axes.text(
         0.015, 0.985, "\n".join(["most often confused", *listed]), transform=axes.transAxes, va="top",
         fontsize=10, bbox={"fc": "white", "ec": "none", "alpha": 0.85}, zorder=6,
     )  # fmt: skip
-    for label, (x, y) in style.name_places(means, labels, 0.08 * reach).items():
-        axes.text(
-            x, y, names[label], fontsize=13, ha="center", va="center", color=colours[labels == label][0],
-            fontweight="bold", path_effects=[effects.withStroke(linewidth=3.5, foreground="white")],
-        )  # fmt: skip
+    written = {("pair", place): np.array([row["z1"], row["z2"]]) for place, row in enumerate(rows, 1)}
+    written |= {("class", label): place for label, place in style.densest(means, labels).items()}
+    for (kind, number), (x, y) in style.spread(written, 0.11 * reach).items():
+        if kind == "pair":
+            axes.plot(x, y, "o", ms=17, mfc="white", mec="black", mew=1.8, alpha=0.9, zorder=4)
+            axes.text(
+                x, y, str(number), ha="center", va="center", fontsize=10, fontweight="bold", zorder=5
+            )  # fmt: skip
+        else:
+            axes.text(
+                x, y, names[number], fontsize=13, ha="center", va="center",
+                color="black", fontweight="bold",
+                path_effects=[effects.withStroke(linewidth=3.5, foreground="white")],
+            )  # fmt: skip
     axes.set(xlabel="$z_1$", ylabel="$z_2$", title=title, xlim=(-reach, reach), ylim=(-reach, reach))
     axes.set_aspect("equal")
     style.caption(

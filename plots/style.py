@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+Key = TypeVar("Key", bound=Hashable)
 
 matplotlib.rcdefaults()  # whatever matplotlibrc this machine has
 matplotlib.rcParams.update(
@@ -74,10 +77,10 @@ def short(names: Sequence[str]) -> list[str]:
     return [name if len(name) <= 10 else f"{name[:9]}…" for name in names]
 
 
-def name_places(points: np.ndarray, labels: np.ndarray, apart: float) -> dict[int, tuple[float, float]]:
-    """Where to write each class's name on its points (N, 2): where they lie densest, names `apart` at least.
+def densest(points: np.ndarray, labels: np.ndarray) -> dict[int, np.ndarray]:
+    """Where the points (N, 2) of each class lie densest.
 
-    Not at their mean or median, where a class of two clusters may have no points at all.
+    Not their mean or median, where a class of two clusters may have no points at all.
     """
     radius = float(points.std()) / 4
     places = {}
@@ -85,17 +88,22 @@ def name_places(points: np.ndarray, labels: np.ndarray, apart: float) -> dict[in
         own = points[labels == label].astype(float)
         near = np.linalg.norm(own[:, None] - own[None], axis=-1) < radius
         places[int(label)] = own[near.sum(axis=1).argmax()]
-    names = list(places)
+    return places
+
+
+def spread(places: Mapping[Key, np.ndarray], apart: float) -> dict[Key, tuple[float, float]]:
+    """Places (2,) for what is written into a picture, moved until they are `apart`: all can be read."""
+    moved = {key: np.asarray(place, dtype=float) for key, place in places.items()}
     for _ in range(1000):
-        moved = False
-        for first, second in itertools.combinations(names, 2):
-            way = places[second] - places[first]
+        still = True
+        for first, second in itertools.combinations(moved, 2):
+            way = moved[second] - moved[first]
             distance = float(np.linalg.norm(way))
             if distance < apart * 0.999:
                 way = way / distance if distance else np.array([1.0, 0.0])
-                places[first] = places[first] - way * (apart - distance) / 2
-                places[second] = places[second] + way * (apart - distance) / 2
-                moved = True
-        if not moved:
+                moved[first] = moved[first] - way * (apart - distance) / 2
+                moved[second] = moved[second] + way * (apart - distance) / 2
+                still = False
+        if still:
             break
-    return {label: (float(place[0]), float(place[1])) for label, place in places.items()}
+    return {key: (float(place[0]), float(place[1])) for key, place in moved.items()}

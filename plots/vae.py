@@ -87,7 +87,7 @@ def latent_means(means: np.ndarray, labels: np.ndarray, names: Sequence[str], na
         means[order, 0], means[order, 1], c=colours[order], s=7, alpha=0.6, linewidths=0, rasterized=True
     )
     apart = 0.045 * float(np.ptp(means, axis=0).max())  # the height of a name
-    for label, (x, y) in style.name_places(means, labels, apart).items():
+    for label, (x, y) in style.spread(style.densest(means, labels), apart).items():
         axes.text(
             x, y, names[label], fontsize=15, fontweight="bold", color="black",
             ha="center", va="center", path_effects=[effects.withStroke(linewidth=4, foreground="white")],

@@ -139,6 +139,7 @@ def ask_for_mnist(tree: Project, fallback: str = "uci-digits") -> None:
     tree.edit("offline_fallback: uci-digits", f"offline_fallback: {fallback}")
 
 
+@pytest.mark.slow
 def test_without_any_source_the_stand_in_is_taken_and_never_silently(tree: Project) -> None:
     ask_for_mnist(tree)
     printed = tree.run("dvc", "repro", "binarize")

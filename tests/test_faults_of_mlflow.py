@@ -60,6 +60,7 @@ def silent() -> Iterator[str]:
         listening.shutdown(socket.SHUT_RDWR)
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_costs_no_epoch(project: Project, silent: str) -> None:
     before = (project.path / "dvc.lock").read_text()
     command = ["dvc", "repro", "--force", "--single-item", "train_vae@notebook"]

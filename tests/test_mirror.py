@@ -87,6 +87,7 @@ def test_an_experiment_that_cannot_be_read_is_left_out_and_the_others_are_there(
     assert "experiment vae: 2 runs are complete" in printed
 
 
+@pytest.mark.slow
 def test_the_alias_leaves_a_model_whose_weights_or_run_are_gone(project: Project) -> None:
     project.run("python", "-m", "stages.track")
     client = MlflowClient(store(project))

@@ -127,6 +127,7 @@ def test_a_run_leads_to_the_exact_weights(project: Project, tmp_path: Path) -> N
     assert md5(target) == tags["model_md5"]
 
 
+@pytest.mark.slow
 def test_a_model_half_logged_is_logged_again_and_an_alias_lost_is_set_again(project: Project) -> None:
     client = MlflowClient(store(project))
     run = runs(store(project))["vae/tuned"]

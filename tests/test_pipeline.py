@@ -35,11 +35,12 @@ def test_a_second_repro_runs_nothing(reproduced: Project) -> None:
             {"check_params", "train_vae@tuned", "render_report"}
             | {f"{kind}@tuned" for kind in AFTER_TRAINING},
         ),
-        (
+        pytest.param(
             "  neighbours: 15 ",
             "  neighbours: 9 ",
             {"check_params", "render_report"}
             | {f"{kind}@{name}" for kind in ("analyse_latents", "render_vae") for name in VARIANTS},
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -182,6 +183,7 @@ def test_dvcs_own_views_show_metrics_plots_and_the_graph(reproduced: Project) ->
     shutil.rmtree(reproduced.path / "plots_html")
 
 
+@pytest.mark.slow
 def test_an_experiment_runs_what_its_params_change_and_stands_beside_the_baseline(
     project: Project,
 ) -> None:
@@ -212,6 +214,7 @@ def test_a_new_variant_in_params_becomes_stages(project: Project) -> None:
     assert "*mine*" in (project.path / "reports/README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_held_out_split_is_scored_beside_the_test_set(tree: Project) -> None:
     tree.edit("validation: 0", "validation: 200")
     tree.repro("evaluate_elbo@tuned")

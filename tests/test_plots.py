@@ -18,7 +18,7 @@ def test_the_name_of_a_class_of_two_clusters_lies_on_one_of_them_and_names_do_no
         (label, draw.normal(centre, 0.3, (100, 2))) for label, many in centres.items() for centre in many
     ]
     labels = np.concatenate([np.full(len(cloud), label) for label, cloud in points])
-    places = style.name_places(np.concatenate([cloud for _, cloud in points]), labels, 0.5)
+    places = style.spread(style.densest(np.concatenate([cloud for _, cloud in points]), labels), 0.5)
     assert min(np.hypot(places[0][0] - x, places[0][1]) for x in (-3, 3)) < 0.3
     for first in places:
         for second in places:

@@ -140,6 +140,7 @@ def test_a_killed_training_is_closed_and_goes_on_in_its_own_run(mirrored: Projec
     assert [metric.step for metric in history] == list(range(1, 251))
 
 
+@pytest.mark.slow
 def test_a_moved_folder_finds_its_artifacts_again(mirrored: Project, tmp_path: Path) -> None:
     first = mirrored.copy(tmp_path / "first")
     first.run("python", "-m", "stages.track")
