@@ -52,6 +52,7 @@ def test_a_changed_parameter_reruns_only_what_depends_on_it(
     assert project.repro() == []
 
 
+@pytest.mark.slow
 def test_a_changed_plot_reruns_figures_and_report_alone(project: Project) -> None:
     project.edit("Posterior means by class", "Latent means by class", file="plots/vae.py")
     assert set(project.repro()) == {"render_vae@notebook", "render_vae@tuned", "render_report"}

@@ -41,7 +41,6 @@ def emulated(model: str, folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def native(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = smallest(tmp_path_factory.mktemp("native") / "project")
-    project.edit("threads: 1", "threads: 2")  # as the real one has
     project.run("dvc", "repro", "--force", "--no-run-cache", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     return project
 
@@ -51,7 +50,6 @@ def test_every_stage_gives_the_same_bytes_on_another_processor(
     native: Project, tmp_path: Path, model: str
 ) -> None:
     project = smallest(tmp_path / "project")
-    project.edit("threads: 1", "threads: 2")
     path = f"{emulated(model, tmp_path / 'bin')}:{os.environ['PATH']}"
     project.run(
         "dvc", "repro", "--force", "--no-run-cache", PATH=path, MLFLOW_TRACKING_URI="http://127.0.0.1:9"
