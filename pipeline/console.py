@@ -73,9 +73,7 @@ def until_run() -> None:
 
     def leave(number: int, _frame: FrameType | None) -> None:
         # not by an exception: in the middle of an import it comes out as another
-        sys.stderr.write(f"{_STOPPED[number][1]}; {_KEPT}\n")
-        sys.stderr.flush()
-        os._exit(_STOPPED[number][0])
+        os._exit(_stopped(number))
 
     for number in _STOPPED:
         signal.signal(number, leave)
@@ -88,13 +86,9 @@ def explained(work: Callable[[], None]) -> None:
     except UserError as error:
         fail(str(error))
     except KeyboardInterrupt:
-        code, word = _STOPPED[signal.SIGINT]
-        print(f"{word}; {_KEPT}", file=sys.stderr)
-        raise SystemExit(code) from None
+        raise SystemExit(_stopped(signal.SIGINT)) from None
     except Terminated:
-        code, word = _STOPPED[signal.SIGTERM]
-        print(f"{word}; {_KEPT}", file=sys.stderr)
-        raise SystemExit(code) from None
+        raise SystemExit(_stopped(signal.SIGTERM)) from None
     except OSError as error:
         # some libraries raise a PermissionError of their own words, without a number
         number = errno.EACCES if error.errno is None and isinstance(error, PermissionError) else error.errno
@@ -120,6 +114,13 @@ def fail(message: str) -> NoReturn:
     """Prints `error: message` and exits with 1."""
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(1)
+
+
+def _stopped(number: int) -> int:
+    """Says that a signal came; returns the exit code."""
+    code, word = _STOPPED[number]
+    print(f"{word}; {_KEPT}", file=sys.stderr, flush=True)
+    return code
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -23,6 +23,7 @@ from pipeline.checkpoints import Checkpoints
 from pipeline.console import UserError, say
 from pipeline.files import md5, read_json, write_json
 from pipeline.identity import Inputs, inputs, main_repository
+from pipeline.lockfile import LOCK
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -100,14 +101,13 @@ def clear(root: Path) -> None:
 
 def _whose(offer: Path) -> str:
     """By whom these files were made, if they are for this process to take; else empty."""
-    lock = Path("dvc.lock")
     try:
         made = offer.stat().st_mtime
         if made >= guard.BEGAN:  # while it was there to wait for them
             return "another process on the same inputs"
         folder = read_json(offer / ABOUT)["folder"]
         # DVC writes dvc.lock after each stage that has run
-        if "DVC_STAGE" in os.environ and folder == str(Path.cwd()) and lock.stat().st_mtime < made:
+        if "DVC_STAGE" in os.environ and folder == str(Path.cwd()) and LOCK.stat().st_mtime < made:
             return "a run that ended before DVC had recorded it"
     except (OSError, UserError, KeyError):
         pass
