@@ -22,6 +22,11 @@ def entries(path: Path = LOCK) -> dict[str, dict[str, Any]]:
         UserError: it is damaged, as a kill in the middle of its writing leaves it.
         OSError: it cannot be read.
     """
+    return dict(content(path)["stages"])
+
+
+def content(path: Path = LOCK) -> dict[str, Any]:
+    """All of it; raises as `entries` does."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -30,15 +35,15 @@ def entries(path: Path = LOCK) -> dict[str, dict[str, Any]]:
     if NESTED.search(text):
         raise UserError(f"{path} is damaged: it is nested too deeply")
     try:
-        content = YAML(typ="safe").load(text.decode())
+        found = YAML(typ="safe").load(text.decode())
     except (YAMLError, ValueError):
         raise UserError(f"{path} is damaged: it is no YAML") from None
-    if not isinstance(content, dict) or not isinstance(content.get("stages"), dict):
+    if not isinstance(found, dict) or not isinstance(found.get("stages"), dict):
         raise UserError(f"{path} is damaged: it has no stages")
-    for name, entry in content["stages"].items():
+    for name, entry in found["stages"].items():
         if not _whole(entry):
             raise UserError(f"{path} is damaged: its entry {name} is cut off")
-    return dict(content["stages"])
+    return found
 
 
 def outputs(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -17,7 +17,7 @@ import psutil
 
 from pipeline.console import UserError, say
 from pipeline.files import write_bytes
-from pipeline.lockfile import LOCK, entries
+from pipeline.lockfile import LOCK, content
 
 TMP = Path(".dvc/tmp")
 ASIDE = Path(".work/damaged")
@@ -69,14 +69,12 @@ def dvc_lock() -> Iterator[Finding]:
 def _fault() -> str:
     """Why DVC could not read dvc.lock; empty: it can, or there is none."""
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
-    from ruamel.yaml import YAML
     from voluptuous import Invalid
 
     for patience in (0.5, 1.5, 0.0):  # a dvc that is at work needs half a second to write it
         try:
-            entries()
-            # a number that was cut off may still look like one
-            COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(LOCK.read_text(encoding="utf-8")))
+            # a number that was cut off may still look like one: DVC's own schema knows
+            COMPILED_LOCKFILE_SCHEMA(content())
             return ""
         except FileNotFoundError:
             return ""
@@ -91,8 +89,8 @@ def _fault() -> str:
 def at_work() -> list[int]:
     """The process numbers of each dvc that runs a stage in this folder."""
     try:
-        content = json.loads((TMP / "rwlock").read_text(encoding="utf-8"))
-        owners = [*content["write"].values()]
+        held = json.loads((TMP / "rwlock").read_text(encoding="utf-8"))
+        owners = [*held["write"].values()]
         return sorted({int(owner["pid"]) for owner in owners if _is_dvc(int(owner["pid"]))})
     except (OSError, ValueError, AttributeError, KeyError, TypeError):
         return []
@@ -117,9 +115,9 @@ def rwlock() -> Iterator[Finding]:
     """DVC's list of who reads and writes what is rewritten in place, too."""
     path = TMP / "rwlock"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        owners = [*content.get("write", {}).values()]
-        owners += [owner for many in content.get("read", {}).values() for owner in many]
+        held = json.loads(path.read_text(encoding="utf-8"))
+        owners = [*held.get("write", {}).values()]
+        owners += [owner for many in held.get("read", {}).values() for owner in many]
         pids = {int(owner["pid"]) for owner in owners}
     except FileNotFoundError:
         return
@@ -185,8 +183,8 @@ def leftovers() -> Iterator[Finding]:
 
 def set_aside(path: Path) -> Path:
     """Moves a damaged file out of the way, and keeps it."""
-    content = hashlib.sha256(str(path).encode()).hexdigest()[:8]
-    kept = ASIDE / f"{time.strftime('%Y%m%d-%H%M%S')}-{content}-{path.name}"
+    place = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    kept = ASIDE / f"{time.strftime('%Y%m%d-%H%M%S')}-{place}-{path.name}"
     kept.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(path, kept)
     os.chmod(kept, 0o644)  # noqa: PTH101

@@ -64,8 +64,8 @@ def turn(stage: str) -> Iterator[Turn]:
         say(f"{stage}: another process is at work on the same inputs; waiting for its files")
         lock.acquire()
     try:
-        who = _whose(offer)
-        if who and _whole(offer, of.outputs):
+        who = _whose(offer, of.outputs)
+        if who:
             for output in of.outputs:
                 _copy(offer / output, Path(output))
             say(f"{stage}: trained by {who}; its files are taken")
@@ -99,27 +99,20 @@ def clear(root: Path) -> None:
                 shutil.rmtree(offer, ignore_errors=True)
 
 
-def _whose(offer: Path) -> str:
-    """By whom these files were made, if they are for this process to take; else empty."""
+def _whose(offer: Path, outputs: Iterable[str]) -> str:
+    """By whom these files were made, if they are whole and for this process to take; else empty."""
     try:
-        made = offer.stat().st_mtime
+        made, about = offer.stat().st_mtime, read_json(offer / ABOUT)
         if made >= guard.BEGAN:  # while it was there to wait for them
-            return "another process on the same inputs"
-        folder = read_json(offer / ABOUT)["folder"]
+            who = "another process on the same inputs"
         # DVC writes dvc.lock after each stage that has run
-        if "DVC_STAGE" in os.environ and folder == str(Path.cwd()) and LOCK.stat().st_mtime < made:
-            return "a run that ended before DVC had recorded it"
-    except (OSError, UserError, KeyError):
-        pass
-    return ""
-
-
-def _whole(offer: Path, outputs: Iterable[str]) -> bool:
-    try:
-        sums = read_json(offer / ABOUT)["md5"]
-        return all(md5(offer / output) == sums[output] for output in outputs)
+        elif "DVC_STAGE" in os.environ and about["folder"] == str(Path.cwd()) and LOCK.stat().st_mtime < made:
+            who = "a run that ended before DVC had recorded it"
+        else:
+            return ""
+        return who if all(md5(offer / output) == about["md5"][output] for output in outputs) else ""
     except (OSError, UserError, KeyError, TypeError):
-        return False
+        return ""
 
 
 def _offer(of: Inputs, offer: Path) -> bool:

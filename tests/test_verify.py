@@ -172,12 +172,14 @@ def test_the_real_pipeline_passes_and_one_changed_number_does_not(project: Proje
         "from contextlib import contextmanager\nfrom types import SimpleNamespace\n\n\n"
         "@contextmanager\ndef turn(stage):\n    yield SimpleNamespace(of=None, taken=False)\n"
     )
-    (project.path / "pipeline/console.py").write_text(
-        "import sys\n\n\nclass UserError(Exception):\n    pass\n\n\n"
-        "def say(message):\n    pass\n\n\nwarn = say\n\n\n"
+    # errors keep their words; what is shown, and how signals are taken, goes
+    console = project.path / "pipeline/console.py"
+    console.write_text(
+        console.read_text() + "\n\ndef say(message):\n    pass\n\n\nwarn = say\n\n\n"
         "def progress(items, **about):\n    return items\n\n\n"
-        "def argument(what):\n    return sys.argv[1]\n\n\n"
-        "def run(main):\n    main()\n"
+        "def until_run():\n    pass\n\n\n"
+        "def explained(work):\n    work()\n\n\n"
+        "run = explained\n"
     )
     commit(project)
     kept = tmp_path / "kept"
