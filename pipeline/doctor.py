@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shutil
 import sys
 from collections.abc import Iterator
@@ -117,6 +118,13 @@ def room() -> Iterator[Finding]:
         yield _open(
             f"{free / 1024**3:.2f} GiB are free on this disk; a run may need {NEEDED / 1024**3:.0f}",
             "free some space; `dvc gc --workspace` drops what no present output needs",
+        )
+    # where it stops DVC's own databases, DVC says no more than "disk I/O error"
+    limit, _hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit != resource.RLIM_INFINITY and limit < NEEDED:
+        yield _open(
+            f"no file may exceed {limit / 1024**2:.1f} MiB here (ulimit -f); a run may need {NEEDED >> 20}",
+            "`ulimit -f unlimited`, or ask who set it",
         )
 
 

@@ -17,11 +17,12 @@ import psutil
 
 from pipeline.console import UserError, say
 from pipeline.files import write_bytes
-from pipeline.lockfile import LOCK, content
+from pipeline.lockfile import CACHE, LOCK, content
 
 TMP = Path(".dvc/tmp")
 ASIDE = Path(".work/damaged")
 CONFLICT = "<<<<<<<"
+ABANDONED = 600.0  # seconds since a temporary file was last written to
 OUTPUTS = ("data", "models", "reports", ".work")
 
 
@@ -168,14 +169,21 @@ def hardlink_locks() -> Iterator[Finding]:
 
 
 def leftovers() -> Iterator[Finding]:
-    """Temporary files of processes that were killed while they wrote (`.name.pid.tmp`)."""
+    """Temporary files of processes that were killed while they wrote, or for which the disk was full.
+
+    Ours name the process (`.name.pid.tmp`). Those that DVC leaves in its cache do not: who writes one, does
+    so all the time.
+    """
     found = []
-    for folder in OUTPUTS:
-        for path in Path(folder).rglob(".*.tmp"):
-            number = re.search(r"\.(\d+)\.tmp$", path.name)
-            if path.is_file() and number and not psutil.pid_exists(int(number[1])):
-                path.unlink(missing_ok=True)
-                found.append(str(path))
+    for path in [path for folder in OUTPUTS for path in Path(folder).rglob(".*.tmp")]:
+        number = re.search(r"\.(\d+)\.tmp$", path.name)
+        if path.is_file() and number and not psutil.pid_exists(int(number[1])):
+            path.unlink(missing_ok=True)
+            found.append(str(path))
+    for path in CACHE.rglob(".*.tmp"):
+        if path.is_file() and path.stat().st_mtime < time.time() - ABANDONED:
+            path.unlink(missing_ok=True)
+            found.append(str(path))
     if found:
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         yield Finding(f"half-written files of killed processes: {found[0]}{more}", "they are removed", True)

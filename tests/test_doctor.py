@@ -85,10 +85,19 @@ def test_half_written_files_of_dead_processes_are_removed_and_do_not_count(proje
     left.write_text("half")
     alive = project.path / f"reports/vae/notebook/.training.csv.{os.getpid()}.tmp"
     alive.write_text("being written")
+    cache = project.path / ".dvc/cache/files/md5"
+    # as DVC names what it copies into its cache
+    abandoned, copied = cache / "49/.NDRQYHVkBGCWaFlpEl8emQ.tmp", cache / ".eSKjACna4nMloDWnqxllTQ.tmp"
+    for path in (abandoned, copied):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    os.utime(abandoned, (1.0e9, 1.0e9))
     assert project.repro() == []  # DVC does not see them
-    assert ".training.csv.4194303.tmp" in examine(project)
+    assert ".training.csv.4194303.tmp and 1 more" in examine(project)
     assert not left.exists()
+    assert not abandoned.exists()
     assert alive.exists()
+    assert copied.exists()
 
 
 def test_a_flipped_bit_in_the_cache_is_mended_from_the_working_copy(project: Project) -> None:
@@ -169,6 +178,13 @@ def test_what_the_machine_lacks_is_said_with_its_remedy(monkeypatch: pytest.Monk
     monkeypatch.setattr(packages, "installed", lambda name: "2.12.1" if name == "torch" else real(name))
     assert "is built for torch ==2.13.0, and torch 2.12.1 is installed" in said(doctor.pairing)
     assert "torch 2.12.1 is installed, and 2.13.0 is pinned" in said(doctor.versions)
+
+
+def test_a_limit_of_file_sizes_is_said_where_dvc_says_no_more_than_disk_error(project: Project) -> None:
+    printed = project.run("sh", "-c", "ulimit -f 20000; exec python -m pipeline.doctor", status=1)
+    assert "MiB here (ulimit -f); a run may need 2048" in printed
+    assert "`ulimit -f unlimited`" in printed
+    assert "1 to be seen to" in printed
 
 
 def test_another_installed_version_stops_stages_until_it_is_recorded(project: Project) -> None:
