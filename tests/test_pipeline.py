@@ -30,10 +30,17 @@ def test_a_second_repro_runs_nothing(reproduced: Project) -> None:
     ("old", "new", "expected"),
     [
         (
+            r"(\n  ill_conditioned:[\s\S]*?)    lr: 0.8",
+            r"\1    lr: 0.7",
+            {"check_params", "render_report"}
+            | {f"{kind}_quadratic@ill_conditioned" for kind in ("optimize", "render")},
+        ),
+        pytest.param(
             r"(tuned:[\s\S]*?)lr: 0.002",
             r"\1lr: 0.001",
             {"check_params", "train_vae@tuned", "render_report"}
             | {f"{kind}@tuned" for kind in AFTER_TRAINING},
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             "  neighbours: 15 ",
