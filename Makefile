@@ -20,8 +20,8 @@ test: .venv/installed-test  ## install and run the tests
 slow: .venv/installed-test  ## the tests that take minutes each: queues, servers, kills, a whole reproduction
 	pytest -m slow --dist loadgroup
 
-processors: .venv/installed-test  ## the same bytes on emulated processors (needs qemu-user)
-	pytest -m processors
+processors: .venv/installed-test  ## the same bytes on emulated processors (needs qemu-user; ONLY=Haswell)
+	pytest -m processors $(if $(ONLY),-k '$(ONLY)')
 
 torture: .venv/installed-test  ## kills and other faults at random moments: what is lost? (SEED=2 draws others)
 	python -m tests.torture $(if $(SEED),--seed '$(SEED)')
