@@ -38,6 +38,13 @@ def emulated(model: str, folder: Path) -> str:
     return f"{folder}:{os.environ['PATH']}"
 
 
+def narrow(to: Path) -> Project:
+    """The smallest pipeline with narrower networks: the emulator computes each sum in software."""
+    project = smallest(to)
+    project.edit(r"hidden: \[512, 256\]", "hidden: [128, 64]", count=0)
+    return project
+
+
 def reproduce(project: Project, *targets: str, path: str = os.environ["PATH"]) -> None:
     """By force; an idle thread sleeps, for one that spins would take its core from the emulator's others."""
     project.run(
@@ -48,7 +55,7 @@ def reproduce(project: Project, *targets: str, path: str = os.environ["PATH"]) -
 
 @pytest.fixture(scope="module")
 def native(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    project = smallest(tmp_path_factory.mktemp("native") / "project")
+    project = narrow(tmp_path_factory.mktemp("native") / "project")
     reproduce(project)
     return project
 
@@ -57,7 +64,7 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_every_stage_gives_the_same_bytes_on_another_processor(
     native: Project, tmp_path: Path, model: str
 ) -> None:
-    project = smallest(tmp_path / "project")
+    project = narrow(tmp_path / "project")
     reproduce(project, path=emulated(model, tmp_path / "bin"))
     different = [verdict for verdict in compare(native.path, project.path) if verdict.difference]
     assert different == []
@@ -68,7 +75,7 @@ def test_two_threads_share_the_work_of_a_training_alike_on_another_processor(tmp
     """On one of the other maker, whose caches are of other sizes, by which work may be shared out."""
     made = []
     for name, path in (("native", os.environ["PATH"]), ("emulated", emulated("Haswell", tmp_path / "bin"))):
-        project = smallest(tmp_path / name)
+        project = narrow(tmp_path / name)
         project.edit("threads: 1", "threads: 2")
         reproduce(project, "evaluate_elbo@notebook", path=path)
         made.append((project.path / "dvc.lock").read_bytes())
