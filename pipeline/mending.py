@@ -169,24 +169,28 @@ def hardlink_locks() -> Iterator[Finding]:
 
 
 def leftovers() -> Iterator[Finding]:
-    """Temporary files of processes that were killed while they wrote, or for which the disk was full.
-
-    Ours name the process (`.name.pid.tmp`). Those that DVC leaves in its cache do not: who writes one, does
-    so all the time.
-    """
-    found = []
-    for path in [path for folder in OUTPUTS for path in Path(folder).rglob(".*.tmp")]:
-        number = re.search(r"\.(\d+)\.tmp$", path.name)
-        if path.is_file() and number and not psutil.pid_exists(int(number[1])):
-            path.unlink(missing_ok=True)
-            found.append(str(path))
-    for path in CACHE.rglob(".*.tmp"):
-        if path.is_file() and path.stat().st_mtime < time.time() - ABANDONED:
-            path.unlink(missing_ok=True)
-            found.append(str(path))
+    """Temporary files of processes that were killed while they wrote, or for which the disk was full."""
+    found = [path for path in _abandoned() if path.is_file()]
+    for path in found:
+        path.unlink(missing_ok=True)
     if found:
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         yield Finding(f"half-written files of killed processes: {found[0]}{more}", "they are removed", True)
+
+
+def _abandoned() -> Iterator[Path]:
+    """Ours name the process (`.name.pid.tmp`).
+
+    Those that DVC leaves in its cache do not: who writes one, does so all the time.
+    """
+    for folder in OUTPUTS:
+        for path in Path(folder).rglob(".*.tmp"):
+            number = re.search(r"\.(\d+)\.tmp$", path.name)
+            if number and not psutil.pid_exists(int(number[1])):
+                yield path
+    for path in CACHE.rglob(".*.tmp"):
+        if path.stat().st_mtime < time.time() - ABANDONED:
+            yield path
 
 
 def set_aside(path: Path) -> Path:
