@@ -9,6 +9,10 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
+from torch.optim.sgd import sgd
+
+MOMENTS = ("exp_avg", "exp_avg_sq")  # what Adam remembers of the gradient, and of its square
 
 
 class Settings(Protocol):
@@ -60,14 +64,11 @@ class Optimizer:
         self.settings = settings
         self.steps = settings.epochs * -(-examples // settings.batch_size)
         self.taken = 0
-        self.parameters = list(model.parameters())
-        decay = settings.weight_decay
-        kinds: dict[str, torch.optim.Optimizer] = {
-            "sgd": torch.optim.SGD(self.parameters, lr=settings.lr, weight_decay=decay),
-            # AdamW without decay is Adam; with it, the decay is decoupled from the gradient
-            "adam": torch.optim.AdamW(self.parameters, lr=settings.lr, weight_decay=decay, fused=True),
-        }
-        self.inner = kinds[settings.optimizer]
+        self.parameters: list[Tensor] = list(model.parameters())
+        self.memory: dict[str, list[Tensor]] = {}
+        if settings.optimizer == "adam":
+            self.memory = {"step": [torch.zeros(()) for _ in self.parameters]}
+            self.memory |= {key: [torch.zeros_like(p) for p in self.parameters] for key in MOMENTS}
         self.average = [p.detach().clone() for p in self.parameters] if settings.averaging else []
 
     @property
@@ -83,7 +84,7 @@ class Optimizer:
         found = {"taken": torch.tensor(self.taken)}
         for place, parameter in enumerate(self.parameters):
             found[f"parameter.{place}"] = parameter.detach()
-            found |= {f"{key}.{place}": value for key, value in self.inner.state[parameter].items()}
+            found |= {f"{key}.{place}": values[place] for key, values in self.memory.items()}
         return found | {f"average.{place}": mean for place, mean in enumerate(self.average)}
 
     @torch.no_grad()
@@ -93,12 +94,11 @@ class Optimizer:
         Raises:
             ValueError: it is of another one; nothing has changed then.
         """
-        memory = ("step", "exp_avg", "exp_avg_sq") if self.settings.optimizer == "adam" else ()
         expected: dict[str, tuple[torch.Size, torch.dtype]] = {"taken": (torch.Size(), torch.int64)}
         for place, parameter in enumerate(self.parameters):
-            kinds = ("parameter", *memory[1:], *(("average",) if self.average else ()))
-            expected |= {f"{kind}.{place}": (parameter.shape, parameter.dtype) for kind in kinds}
-            expected |= {f"{kind}.{place}": (torch.Size(), torch.float32) for kind in memory[:1]}
+            like = {"parameter": parameter} | {key: values[place] for key, values in self.memory.items()}
+            like |= {"average": parameter} if self.average else {}
+            expected |= {f"{key}.{place}": (value.shape, value.dtype) for key, value in like.items()}
         if {name: (tensor.shape, tensor.dtype) for name, tensor in state.items()} != expected:
             raise ValueError("is of another model or optimizer")
         taken = int(state["taken"])
@@ -107,24 +107,46 @@ class Optimizer:
         self.taken = taken
         for place, parameter in enumerate(self.parameters):
             parameter.copy_(state[f"parameter.{place}"])
-            self.inner.state[parameter] = {kind: state[f"{kind}.{place}"].clone() for kind in memory}
+            for key, values in self.memory.items():
+                values[place] = state[f"{key}.{place}"].clone()
         self.average = [state[f"average.{place}"].clone() for place in range(len(self.average))]
 
     def step(self, loss: Tensor) -> None:
         """One step down the gradient of `loss`."""
-        for group in self.inner.param_groups:
-            group["lr"] = learning_rate(self.settings, self.taken, self.steps)
-        self.inner.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         loss.backward()
         if self.settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm, foreach=True)
-        self.inner.step()
+        self._update(learning_rate(self.settings, self.taken, self.steps))
         self.taken += 1
         if self.average:
             # a young average forgets faster (Polyak and Juditsky's mean at first), so that it does not
             # remember the initial weights
             weight = max(1 - self.settings.averaging, 1 / (self.taken + 1))
             torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], weight)
+
+    @torch.no_grad()
+    def _update(self, lr: float) -> None:
+        """torch.optim.SGD's step or AdamW's, by the functions that those classes call.
+
+        The classes import torch's compiler when they are made: two seconds of each training's process.
+        """
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        decay = self.settings.weight_decay
+        if self.settings.optimizer == "sgd":
+            nothing: list[Tensor | None] = [None] * len(gradients)
+            sgd(
+                self.parameters, gradients, nothing, foreach=False, fused=False,
+                weight_decay=decay, momentum=0.0, lr=lr, dampening=0.0, nesterov=False, maximize=False,
+            )  # fmt: skip
+            return
+        first, second = (self.memory[key] for key in MOMENTS)
+        # AdamW without decay is Adam; with it, the decay is decoupled from the gradient
+        adamw(
+            self.parameters, gradients, first, second, [], self.memory["step"], fused=True,
+            amsgrad=False, beta1=0.9, beta2=0.999, lr=lr, weight_decay=decay, eps=1e-8, maximize=False,
+        )  # fmt: skip
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -201,3 +203,33 @@ def test_a_classifier_of_several_classes_learns_and_gives_probabilities() -> Non
     torch.testing.assert_close(probabilities.sum(1), torch.ones(300))
     again = classifier.Classifier.from_weights(model.state_dict(), "relu")
     torch.testing.assert_close(again.probabilities(inputs), probabilities)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("name", "peer"),
+    [("sgd", torch.optim.SGD), ("adam", lambda *a, **more: torch.optim.AdamW(*a, fused=True, **more))],
+)
+def test_a_step_has_the_bits_of_torchs_own_optimizer(name: str, peer: Any, decay: float) -> None:
+    x = torch.rand(16, 5, generator=stream(0, "x"))
+    nets = [nn.Linear(5, 3), nn.Linear(5, 3)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    ours = Optimizer(nets[0], settings(optimizer=name, weight_decay=decay, lr=0.01, schedule="constant"), 160)
+    theirs = peer(nets[1].parameters(), lr=0.01, weight_decay=decay)
+    for _ in range(10):
+        ours.step(nets[0](x).square().mean())
+        theirs.zero_grad()
+        nets[1](x).square().mean().backward()
+        theirs.step()
+    for one, other in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_training_does_not_import_torchs_compiler() -> None:
+    """It would cost each training two seconds."""
+    script = (
+        "import sys; from tests.test_training import train, stream; import torch\n"
+        "train(torch.rand(32, 16, generator=stream(0, 'x')).round())\n"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
