@@ -2,6 +2,9 @@
 
 Plain gradient descent has the closed form x_k = (1 − 2 lr a)^k x_0: each coordinate shrinks by its own
 factor, oscillates where the factor is negative, and diverges where lr > 1 / a.
+
+Adagrad, RMSprop and Adam scale each coordinate by its own gradients, which makes a quadratic easy whose axes
+are those of the coordinates. `rotation` turns its axes away from them.
 """
 
 from __future__ import annotations
@@ -21,7 +24,10 @@ Make = Callable[[list[nn.Parameter], float, Tensor], torch.optim.Optimizer]
 
 
 class Preconditioned(torch.optim.Optimizer):
-    """Gradient descent along the gradient divided by a: Newton's step, which divides by 2a, times 2 lr."""
+    """Gradient descent along the gradient divided by a: Newton's step, which divides by 2a, times 2 lr.
+
+    Of a rotated quadratic a is the diagonal of its matrix, which is all that a diagonal preconditioner knows.
+    """
 
     def __init__(self, parameters: list[nn.Parameter], lr: float, a: Tensor) -> None:
         super().__init__(parameters, {"lr": lr})
@@ -55,7 +61,8 @@ class Run:
     """A run of one optimizer on D coordinates.
 
     Attributes:
-        positions: (K + 1, D) x_0 … x_K; fewer steps than asked for where it diverged.
+        positions: (K + 1, D) x_0 … x_K along the quadratic's axes; fewer steps than asked for where it
+            diverged.
         losses: (K + 1,) f of them.
         evaluations: of f and its gradient.
         diverged: whether it stopped because a coordinate went beyond all bounds.
@@ -89,29 +96,54 @@ def objective(x: Tensor, a: Tensor) -> Tensor:
     return (a * x.square()).sum(-1)
 
 
-def minimize(name: str, lr: float, a: Sequence[float], start: float, steps: int) -> Run:
+def rotation(size: int) -> Tensor:
+    """(D, D) the product of rotations by 45 degrees in the planes (1, 2), (2, 3), …, (D − 1, D).
+
+    Its columns are the axes of the rotated quadratic: of two coordinates, the plane turned by 45 degrees.
+    """
+    turned = torch.eye(size, dtype=torch.float64)
+    for i in range(size - 1):
+        first, second = turned[:, i].clone(), turned[:, i + 1].clone()
+        turned[:, i], turned[:, i + 1] = (first + second) * math.sqrt(0.5), (second - first) * math.sqrt(0.5)
+    return turned
+
+
+def minimize(
+    name: str, lr: float, a: Sequence[float], start: float, steps: int, axes: Tensor | None = None
+) -> Run:
     """Takes `steps` steps of an optimizer from x_0 = (start, …, start), with torch's gradients.
+
+    Args:
+        axes: (D, D) orthonormal columns, the axes of the quadratic. x_0 and the positions are counted along
+            them; the optimizer sees the coordinates of Σ x_i axes_i. None: the axes are the coordinates'.
 
     Raises:
         KeyError: no optimizer has this name.
     """
     curvature = torch.tensor(a, dtype=torch.float64)
-    x = nn.Parameter(torch.full_like(curvature, start))
-    optimizer = OPTIMIZERS[name]([x], lr, curvature)
+    begin, diagonal = torch.full_like(curvature, start), curvature
+    if axes is not None:
+        begin, diagonal = (axes * begin).sum(1), (axes.square() * curvature).sum(1)
+    x = nn.Parameter(begin)
+    optimizer = OPTIMIZERS[name]([x], lr, diagonal)
     evaluations = 0
+
+    def along(point: Tensor) -> Tensor:
+        # sums of products and not a product of matrices, whose last digits would depend on a library
+        return point if axes is None else (axes * point[:, None]).sum(0)
 
     def closure() -> Any:
         nonlocal evaluations
         evaluations += 1
         optimizer.zero_grad()
-        loss = objective(x, curvature)
+        loss = objective(along(x), curvature)
         loss.backward()
         return loss
 
-    positions = [x.detach().clone()]
+    positions = [along(x.detach()).clone()]
     for _ in range(steps):
         optimizer.step(closure)
-        positions.append(x.detach().clone())
+        positions.append(along(x.detach()).clone())
         if not (positions[-1].abs() < HUGE).all():
             break
     path = torch.stack(positions)

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pandas as pd
+from torch import Tensor
 
 from elbo import quadratic
 from elbo.determinism import prepare
@@ -13,7 +14,7 @@ from pipeline.console import argument, run, say
 from pipeline.files import write_json
 from pipeline.params import load
 from pipeline.tables import write_csv
-from stages.schema import Params
+from stages.schema import Params, Quadratic
 
 
 def main() -> None:
@@ -21,24 +22,8 @@ def main() -> None:
     compute, settings = load(Params, "compute", f"quadratic.{name}")
     prepare(compute.threads)
     a, start, steps = settings.a, settings.start, settings.steps
-    rows, curves = [], {}
-    for optimizer, grid in settings.optimizers.items():
-        tried = {lr: quadratic.minimize(optimizer, lr, a, start, steps) for lr in grid}
-        lr, best = min(tried.items(), key=lambda pair: _order(pair[1]))
-        inside = min(grid) < lr < max(grid)
-        rows.append(
-            {
-                "optimizer": optimizer,
-                "lr": lr,
-                "tried": len(grid),
-                "at_edge": "" if len(grid) == 1 or inside else "lowest" if lr == min(grid) else "highest",
-                "sign_changes": sum(best.sign_changes),
-                "steps_to_target": best.steps_to_target,
-                "evaluations": best.evaluations,
-                "log10_final_loss": best.log10_final,
-            }
-        )
-        curves[optimizer] = _log10(best.losses.tolist(), steps)
+    bests = compare(settings)
+    curves = {optimizer: _log10(run.losses.tolist(), steps) for optimizer, (_, run) in bests.items()}
     plain = quadratic.minimize("gradient descent", settings.lr, a, start, steps)
     loss = plain.losses[-1].item()
     metrics = {
@@ -58,11 +43,47 @@ def main() -> None:
     trajectory = pd.DataFrame({"iteration": range(len(losses)), "loss": losses, **logs, **path})
     write_csv(report / "trajectory.csv", trajectory)
     write_csv(report / "losses.csv", pd.DataFrame({"iteration": range(steps + 1), **curves}))
-    comparison = pd.DataFrame(rows).astype({"steps_to_target": "Int64"})
+    comparison = table(settings, bests)
     write_csv(report / "comparison.csv", comparison)
+    rotated = compare(settings, quadratic.rotation(len(a)))
+    # not the changes of sign: along other axes than the optimizer's own, rounding errors make many
+    write_csv(report / "rotated.csv", table(settings, rotated).drop(columns=["sign_changes", "evaluations"]))
     write_json(report / "metrics.json", metrics)
     reached = comparison["steps_to_target"].notna().sum()
-    say(f"{name}: {reached} of {len(rows)} optimizers reach a loss below {quadratic.TARGET}")
+    say(f"{name}: {reached} of {len(comparison)} optimizers reach a loss below {quadratic.TARGET}")
+
+
+def compare(settings: Quadratic, axes: Tensor | None = None) -> dict[str, tuple[float, quadratic.Run]]:
+    """Of each optimizer the best of its step sizes, by the last loss, and its run."""
+    bests = {}
+    for optimizer, grid in settings.optimizers.items():
+        tried = {
+            lr: quadratic.minimize(optimizer, lr, settings.a, settings.start, settings.steps, axes)
+            for lr in grid
+        }
+        bests[optimizer] = min(tried.items(), key=lambda pair: _order(pair[1]))
+    return bests
+
+
+def table(settings: Quadratic, bests: dict[str, tuple[float, quadratic.Run]]) -> pd.DataFrame:
+    """A row for each optimizer: its step size, and how far it gets with it."""
+    rows = []
+    for optimizer, (lr, best) in bests.items():
+        grid = settings.optimizers[optimizer]
+        inside = min(grid) < lr < max(grid)
+        rows.append(
+            {
+                "optimizer": optimizer,
+                "lr": lr,
+                "tried": len(grid),
+                "at_edge": "" if len(grid) == 1 or inside else "lowest" if lr == min(grid) else "highest",
+                "sign_changes": sum(best.sign_changes),
+                "steps_to_target": best.steps_to_target,
+                "evaluations": best.evaluations,
+                "log10_final_loss": best.log10_final,
+            }
+        )
+    return pd.DataFrame(rows).astype({"steps_to_target": "Int64"})
 
 
 def _order(tried: quadratic.Run) -> tuple[bool, float, int]:

@@ -12,8 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elbo.quadratic import OPTIMIZERS, Run, closed_form, contraction, facts, minimize
-from stages.schema import OptimizerName
+from elbo.quadratic import OPTIMIZERS, Run, closed_form, contraction, facts, minimize, rotation
+from pipeline.params import load
+from stages.optimize_quadratic import compare, table
+from stages.schema import OptimizerName, Params
 
 EQUAL, STRETCHED = (0.2, 0.2), (0.05, 1.2)  # the notebook's
 WIDE = tuple(10 ** (-2 + 4 * i / 9) for i in range(10))
@@ -208,3 +210,85 @@ def test_below_the_limit_gradient_descent_never_rises_and_stays_at_its_closed_fo
     assert (run.losses[1:] <= run.losses[:-1] * (1 + 1e-12)).all()
     assert not run.diverged
     assert all(changes == 0 for changes, c in zip(run.sign_changes, a, strict=True) if 2 * lr * c < 1 - 1e-9)
+
+
+@pytest.mark.parametrize("size", [1, 2, 10])
+def test_the_rotation_is_one_and_mixes_all_coordinates(size: int) -> None:
+    axes = rotation(size)
+    torch.testing.assert_close(axes.T @ axes, torch.eye(size, dtype=torch.float64), rtol=0, atol=1e-15)
+    assert torch.linalg.det(axes).item() == pytest.approx(1)
+    expected = np.eye(size)
+    for i in range(size - 1):  # the product of the planes' rotations, as matrices
+        plane = np.eye(size)
+        plane[i : i + 2, i : i + 2] = math.sqrt(0.5) * np.array([[1, -1], [1, 1]])
+        expected = expected @ plane
+    np.testing.assert_allclose(axes, expected, atol=1e-15)
+    if size == 2:
+        assert axes.abs().flatten().tolist() == pytest.approx([math.sqrt(0.5)] * 4)
+
+
+@pytest.mark.parametrize("name", ["gradient descent", "heavy ball", "Nesterov"])
+def test_what_scales_no_coordinate_by_itself_does_not_notice_the_rotation(name: str) -> None:
+    for a in (STRETCHED, WIDE):
+        lr = RATES[name] if a == STRETCHED else 0.003
+        plain, rotated = (minimize(name, lr, a, 10.0, 20, axes) for axes in (None, rotation(len(a))))
+        np.testing.assert_allclose(rotated.positions, plain.positions, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(rotated.losses, plain.losses, rtol=1e-6)
+
+
+def dense(name: str, lr: float, a: Sequence[float], steps: int) -> np.ndarray:
+    """(steps + 1, D) along the axes: the published rules in numpy, on xᵀ H x with a full matrix H."""
+    axes = rotation(len(a)).numpy()
+    matrix = axes @ np.diag(a) @ axes.T
+    x = axes @ np.full(len(a), 10.0)
+    path, first, second = [x], np.zeros(len(a)), np.zeros(len(a))
+    for k in range(1, steps + 1):
+        gradient = 2 * matrix @ x
+        if name == "Adagrad":
+            second = second + gradient**2
+            move = gradient / (np.sqrt(second) + 1e-10)
+        elif name == "RMSprop":
+            second = 0.99 * second + 0.01 * gradient**2
+            move = gradient / (np.sqrt(second) + 1e-8)
+        elif name == "Adam":
+            first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+            move = first / (1 - 0.9**k) / (np.sqrt(second / (1 - 0.999**k)) + 1e-8)
+        else:
+            move = gradient / np.diag(matrix)
+        x = x - lr * move
+        path.append(x)
+    return np.stack(path) @ axes
+
+
+@pytest.mark.parametrize("name", ["Adagrad", "RMSprop", "Adam", "preconditioned by 1/a"])
+def test_on_rotated_axes_each_rule_is_the_published_one(name: str) -> None:
+    for a, steps in ((STRETCHED, 50), (WIDE, 12)):
+        lr = RATES[name] if a == STRETCHED else 0.1
+        found = minimize(name, lr, a, 10.0, steps, rotation(len(a)))
+        np.testing.assert_allclose(found.positions, dense(name, lr, a, steps), rtol=1e-8, atol=1e-9)
+        np.testing.assert_allclose(found.losses, losses(found.positions.numpy(), a), rtol=1e-12)
+
+
+def test_rotated_adagrad_loses_what_the_diagonal_gave_it() -> None:
+    a, start = STRETCHED, 10.0
+    aligned = minimize("Adagrad", 8.0, a, start, 50)
+    assert aligned.losses[-1].item() < 1e-60
+    ratio = aligned.positions[:, 0] / aligned.positions[:, 1]
+    torch.testing.assert_close(ratio, torch.ones_like(ratio), rtol=1e-6, atol=0)  # it moves both alike
+    rotated = min(minimize("Adagrad", lr, a, start, 50, rotation(2)).losses[-1].item() for lr in (8.0, 16.0))
+    assert rotated == pytest.approx(0.0191, abs=1e-4)
+    assert minimize("Adagrad", 8.0, a, start, 50, torch.eye(2, dtype=torch.float64)).log10_final == (
+        pytest.approx(aligned.log10_final)
+    )
+
+
+def test_the_best_step_size_of_each_case_is_its_own() -> None:
+    (problem,) = load(Params, "quadratic.ill_conditioned")
+    plain = table(problem, compare(problem)).set_index("optimizer")
+    rotated = table(problem, compare(problem, rotation(2))).set_index("optimizer")
+    assert (plain["lr"]["Adagrad"], rotated["lr"]["Adagrad"]) == (8.0, 16.0)
+    assert plain["log10_final_loss"]["Adagrad"] == pytest.approx(-64.474566, abs=1e-6), "as ever"
+    assert rotated["log10_final_loss"]["Adagrad"] == pytest.approx(math.log10(0.0191381), abs=1e-4)
+    same = ["gradient descent", "heavy ball", "Nesterov"]
+    for column in ("lr", "steps_to_target"):
+        assert plain[column][same].equals(rotated[column][same])
