@@ -23,6 +23,7 @@ PARAMETERS = ("loc", "scale")
 NARROW = 0.75  # spacings: a Gaussian with a smaller scale is treated on a finer grid
 FINER, FINEST = 2, 3  # parts of a spacing, for the likelihood of the worst images and for narrow Gaussians
 STUCK = 0.1  # nats by which a start at the mode must be better to call the encoder's start stuck
+WORST = (0.05, 0.1)  # of the images, whose share of the whole gap is told
 SHOWN = {"best": 0.0, "median": 0.5, "worst": 1.0}  # quantiles of the inference gap whose images are drawn
 INSIDE = 0.9  # share of the importance samples that come from the quadrature's own posterior
 
@@ -84,7 +85,9 @@ class Likelihood:
         gaps_of = {name: row.pop(name) for name in names}
         stuck = (self.elbo_from_mode - self.best.elbo > STUCK).double().mean().item()
         gaps_of |= {"images": row.pop("gap_images"), "stuck_share": stuck}
-        return row | {"quadrature_error": self.change.max().item(), "gaps": gaps_of}
+        gaps_of |= ratio("amortization_share", self.gaps["amortization"], self.gaps["inference"])
+        shape = concentration(self.log_likelihood - elbo)
+        return row | {"quadrature_error": self.change.max().item(), "gaps": gaps_of, "gap_shape": shape}
 
     def shown(self) -> dict[str, np.ndarray]:
         """Windows and Gaussians of three images to draw, by quantile of the inference gap."""
@@ -111,6 +114,28 @@ def mean(name: str, values: Tensor) -> dict[str, float]:
     """The mean over images (N,), and its standard error as `<name>_se`."""
     error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else 0.0
     return {name: values.mean().item() if len(values) else 0.0, f"{name}_se": error}
+
+
+def ratio(name: str, part: Tensor, whole: Tensor) -> dict[str, float]:
+    """The mean of `part` (N,) over that of `whole` (N,), and its standard error over images as `<name>_se`.
+
+    By the delta method: to first order the ratio errs as the mean of (part − ratio · whole) / E[whole] does.
+    """
+    share = (part.mean() / whole.mean()).item() if whole.mean() else 0.0
+    error = mean("of", part - share * whole)["of_se"] / abs(whole.mean().item()) if whole.mean() else 0.0
+    return {name: share, f"{name}_se": error}
+
+
+def concentration(gap: Tensor) -> dict[str, float]:
+    """How unevenly images (N,) share the gap: its median, and the share of it that the worst carry."""
+    falling, total = gap.sort(descending=True).values, gap.sum().item()
+    shares = {
+        f"share_of_worst_{round(100 * part)}_percent": falling[: max(1, round(part * len(gap)))].sum().item()
+        for part in WORST
+    }
+    return {"median": gap.quantile(0.5).item()} | {
+        name: (of / total if total else 0.0) for name, of in shares.items()
+    }
 
 
 @torch.no_grad()

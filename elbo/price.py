@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,27 +21,33 @@ class Price:
     """Of N images.
 
     Attributes:
-        steps: (N,) gradient steps until the image's ELBO was as high as the encoder's; -1: never.
+        steps: (N,) gradient steps until the image's ELBO was seen as high as the encoder's; -1: never.
+        limit: the steps after which it was given up.
         encoder_flops: of one image, one pass.
         step_flops: of one image, one step.
     """
 
     steps: Tensor
+    limit: int
     encoder_flops: int
     step_flops: int
 
-    def summary(self) -> dict[str, float]:
-        """The median and mean are over the images that got as far as the encoder."""
-        reached = self.steps[self.steps > 0].double()
-        ratio = self.step_flops / self.encoder_flops
+    def summary(self) -> dict[str, float | None]:
+        """What all images cost, those included that never got as far as the encoder.
+
+        The median counts them last, and is None where it falls among them. `times_encoder_at_least` is the
+        mean work over an encoder's pass, where they count as if the limit had been enough: a lower bound.
+        """
+        never = self.steps < 0
+        spent = torch.where(never, self.limit, self.steps).double()
+        median = statistics.median(torch.where(never, math.inf, self.steps.double()).tolist())
         return {
             "images": len(self.steps),
-            "reached": len(reached) / len(self.steps),
-            "steps_median": reached.median().item() if len(reached) else 0.0,
-            "steps_mean": reached.mean().item() if len(reached) else 0.0,
+            "reached": 1 - never.double().mean().item(),
+            "steps_median_of_all": median if math.isfinite(median) else None,
             "encoder_flops": self.encoder_flops,
             "step_flops": self.step_flops,
-            "times_encoder": ratio * reached.mean().item() if len(reached) else 0.0,
+            "times_encoder_at_least": self.step_flops / self.encoder_flops * spent.mean().item(),
         }
 
 
@@ -89,4 +97,4 @@ def price(model: VAE, x: Tensor, target: Tensor, settings: Settings, generator: 
                 reached[(bound(check) >= target) & (reached < 0)] = step
             if (reached > 0).all():
                 break
-    return Price(reached, flops(model.encoder), 2 * settings.samples * flops(model.decoder))
+    return Price(reached, settings.steps, flops(model.encoder), 2 * settings.samples * flops(model.decoder))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from elbo import quadrature
 from elbo.determinism import stream
 from elbo.evaluation import bounds
 from elbo.grid import Boxes, Grid
-from elbo.likelihood import Likelihood, evaluate, importance_sampling
+from elbo.likelihood import Likelihood, concentration, evaluate, importance_sampling, ratio
 from elbo.price import Price, flops, price
 from elbo.quadrature import integrate, refine
 from elbo.vae import VAE, Decoder
@@ -232,8 +233,51 @@ def test_operations_are_two_a_weight() -> None:
     model = VAE(12, (16, 8), "relu", stream(1, "init"))
     assert flops(model.encoder) == 2 * (12 * 16 + 16 * 8 + 2 * 8 * 2)
     assert flops(model.decoder) == 2 * (2 * 8 + 8 * 16 + 16 * 12)
-    found = Price(torch.tensor([5, 10, -1, 30]), 100, 400).summary()
-    assert (found["reached"], found["steps_median"], found["times_encoder"]) == (0.75, 10, 60)
+
+
+def test_images_that_never_got_there_are_part_of_the_price() -> None:
+    found = Price(torch.tensor([5, 10, -1, 30]), 300, 100, 400).summary()
+    assert (found["reached"], found["steps_median_of_all"]) == (0.75, 20)
+    # at the limit the fourth had spent 300 steps, and was not there
+    assert found["times_encoder_at_least"] == 4 * (5 + 10 + 300 + 30) / 4
+    some, half, none = (
+        Price(torch.tensor(steps), 300, 100, 400).summary()
+        for steps in ([5, 10, 20, 30], [5, 10, -1, -1], [-1, -1, -1, -1])
+    )
+    assert (some["steps_median_of_all"], some["times_encoder_at_least"]) == (15, 65)
+    assert half["steps_median_of_all"] is none["steps_median_of_all"] is None
+    assert (none["reached"], none["times_encoder_at_least"]) == (0, 1200)
+
+
+def test_the_share_of_amortization_has_the_error_that_resampling_images_gives() -> None:
+    draw = np.random.default_rng(0)
+    amortization = draw.lognormal(0.5, 1.5, 2000)
+    inference = amortization + 0.3 * draw.lognormal(0.0, 1.0, 2000)
+    found = ratio("share", torch.from_numpy(amortization), torch.from_numpy(inference))
+    assert found["share"] == pytest.approx(amortization.sum() / inference.sum())
+    again = draw.integers(0, 2000, (2000, 2000))
+    resampled = amortization[again].mean(1) / inference[again].mean(1)
+    assert found["share_se"] == pytest.approx(resampled.std(), rel=0.1)
+    zero = torch.zeros(3, dtype=torch.float64)
+    assert ratio("share", zero, zero) == {"share": 0.0, "share_se": 0.0}
+
+
+def test_how_few_images_carry_the_gap() -> None:
+    gap = torch.tensor([0.0, *[1.0] * 17, 23.0, 60.0], dtype=torch.float64)[torch.randperm(20)]
+    found = concentration(gap)
+    expected = {"median": 1.0, "share_of_worst_5_percent": 0.6, "share_of_worst_10_percent": 0.83}
+    assert found == pytest.approx(expected)
+    assert concentration(torch.zeros(2))["share_of_worst_5_percent"] == 0.0
+
+
+def test_a_summary_says_median_and_shares_beside_the_means(case: Case) -> None:
+    elbo = case.found.log_likelihood - torch.arange(24.0, dtype=torch.float64)
+    found: dict[str, Any] = case.found.summary(elbo)
+    assert (found["inference_gap"], found["gap_shape"]["median"]) == pytest.approx((11.5, 11.5))
+    assert found["gap_shape"]["share_of_worst_10_percent"] == pytest.approx((23 + 22) / 276)
+    gaps = found["gaps"]
+    assert gaps["amortization_share"] == pytest.approx(gaps["amortization"] / gaps["inference"])
+    assert gaps["amortization_share_se"] > 0
 
 
 def test_the_price_is_the_steps_until_the_target() -> None:
