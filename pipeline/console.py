@@ -62,14 +62,19 @@ def run(main: Callable[[], None]) -> NoReturn:
 
     Anything else is a defect of ours and keeps its traceback.
     """
-    signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    explained(main)
+
+    def with_signals() -> None:
+        signal.signal(signal.SIGTERM, _stop)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        main()
+
+    explained(with_signals)
+    until_run()  # Python's own way out takes a moment, too
     raise SystemExit(0)
 
 
 def until_run() -> None:
-    """The same for signals that come while a stage is still importing, which takes seconds."""
+    """The same for signals that come while a program is still importing, which takes seconds."""
 
     def leave(number: int, _frame: FrameType | None) -> None:
         # not by an exception: in the middle of an import it comes out as another
@@ -119,7 +124,8 @@ def fail(message: str) -> NoReturn:
 def _stopped(number: int) -> int:
     """Says that a signal came; returns the exit code."""
     code, word = _STOPPED[number]
-    print(f"{word}; {_KEPT}", file=sys.stderr, flush=True)
+    # not by print: a signal may come in the middle of another one
+    os.write(2, f"{word}; {_KEPT}\n".encode())
     return code
 
 

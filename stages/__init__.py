@@ -6,6 +6,5 @@ import sys
 if sys.argv[0] == "-m":
     from pipeline import console, guard, processor
 
-    console.until_run()
     processor.settle()
     console.explained(guard.stand)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import json
-import time
+import threading
 from pathlib import Path
 
 import pytest
@@ -91,17 +91,15 @@ def test_a_bad_answer_fails_with_its_reason_and_leaves_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_mirror_that_is_down_or_lacks_the_file_fails_at_once(tmp_path: Path) -> None:
+def test_a_mirror_that_is_down_or_lacks_the_file_fails_with_the_reason(tmp_path: Path) -> None:
     with serve({}) as address:
         pass
-    started = time.monotonic()
     with pytest.raises(SourceFailed, match="connection refused"):
         get(address, tmp_path)
     with serve({}) as address, pytest.raises(SourceFailed, match="HTTP 404"):
         get(address, tmp_path)
     with pytest.raises(SourceFailed, match="No such file"):
         get(str(tmp_path / "nowhere"), tmp_path)
-    assert time.monotonic() - started < 5
 
 
 def test_a_mirror_that_never_answers_or_drips_is_given_up(
@@ -110,14 +108,15 @@ def test_a_mirror_that_never_answers_or_drips_is_given_up(
     for name in ("CONNECT_SECONDS", "READ_SECONDS", "STALL_SECONDS"):
         monkeypatch.setattr(sources, name, 0.5)
 
+    given_up = threading.Event()
+
     def silent(_handler: http.server.BaseHTTPRequestHandler, _content: bytes | None) -> None:
-        time.sleep(3)
+        given_up.wait()
 
     for answer, reason in ((silent, "no answer in time"), (drip, "slower than")):
-        started = time.monotonic()
         with serve(FILES, answer) as address, pytest.raises(SourceFailed, match=reason):
             get(address, tmp_path)
-        assert time.monotonic() - started < 3
+        given_up.set()
     assert list(tmp_path.iterdir()) == []
 
 

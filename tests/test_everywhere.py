@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import signal
 import subprocess
 import time
 from collections import defaultdict
@@ -36,6 +37,25 @@ def start(project: Project, *command: str, **environment: str) -> subprocess.Pop
         command, cwd=project.path, env=clean_environment() | OFFLINE | environment,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
+
+
+def read_until(process: subprocess.Popen[str], words: str) -> str:
+    """What a process prints until it has printed these words, which it has to."""
+    assert process.stdout
+    printed = ""
+    for line in process.stdout:
+        printed += line
+        if words in line:
+            return printed
+    raise AssertionError(printed)
+
+
+def rest_of(process: subprocess.Popen[str]) -> str:
+    """What it prints from there on; it has to end well."""
+    assert process.stdout
+    printed = process.stdout.read()
+    assert process.wait(timeout=600) == 0, printed
+    return printed
 
 
 def shown(project: Project) -> dict[str, dict[str, str]]:
@@ -215,7 +235,7 @@ def test_four_first_starts_at_once_lose_no_run(reproduced: Project, tmp_path: Pa
         command = ["dvc", "repro", "--single-item", "train_classifier@images"]
         processes.append(start(project, *command, MLFLOW_TRACKING_URI=address))
     for process in processes:
-        printed, _ = process.communicate(timeout=300)
+        printed, _ = process.communicate(timeout=600)
         assert process.returncode == 0, printed
         assert "not tracking" not in printed
     found = every_run(address)
@@ -232,21 +252,21 @@ def test_of_two_processes_with_the_same_inputs_the_second_waits_and_takes_the_fi
     # as in a queue: two folders, one main repository
     root = str(project.path)
     first = start(project, "python", "-m", "stages.train_vae", "notebook", DVC_ROOT=root)
-    while not list((project.path / ".dvc/tmp/turns").glob("*.lock")):
-        time.sleep(0.05)
-    time.sleep(1)
+    printed = [read_until(first, "epoch ")]
+    first.send_signal(signal.SIGSTOP)  # until the other waits for it
     (other.path / "models/vae/notebook.safetensors").unlink()
     second = start(other, "python", "-m", "stages.train_vae", "notebook", DVC_ROOT=root)
-    printed = [process.communicate(timeout=200)[0] for process in (first, second)]
-    assert first.returncode == second.returncode == 0, printed
+    printed.append(read_until(second, "waiting for its files"))
+    first.send_signal(signal.SIGCONT)
+    printed[0] += rest_of(first)
+    printed[1] += rest_of(second)
     assert printed[0].count("epoch ") == 40
     assert "epoch " not in printed[1]
-    assert "waiting for its files" in printed[1]
     for path in ("models/vae/notebook.safetensors", "reports/vae/notebook/training.csv"):
         assert (other.path / path).read_bytes() == (project.path / path).read_bytes()
     # nobody is at work now: whoever comes trains
     again = start(other, "python", "-m", "stages.train_vae", "notebook", DVC_ROOT=root)
-    assert again.communicate(timeout=200)[0].count("epoch ") == 40
+    assert again.communicate(timeout=600)[0].count("epoch ") == 40
 
 
 @pytest.mark.slow
