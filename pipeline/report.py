@@ -77,6 +77,7 @@ def environment(folder: Path | str) -> Environment:
         "words": words,
         "collapsed": collapsed,
         "extreme": extreme,
+        "clear": clear,
     }
     return made
 
@@ -134,6 +135,11 @@ def extreme(
 
     known = [row for row in table if row[key] is not None and (over is None or row[over])]
     return (min if least else max)(known, key=value)
+
+
+def clear(value: float, error: float) -> int:
+    """1 or -1 for a value more than two standard errors above or below zero; 0 for one that may be zero."""
+    return 0 if abs(value) <= 2 * error else 1 if value > 0 else -1
 
 
 def to_html(markdown: str, folder: Path) -> tuple[str, list[tuple[str, str]]]:

@@ -79,8 +79,12 @@ def curves(training: pd.DataFrame, title: str, data: str, *, steps: bool = False
     return fig
 
 
-def confusion(counts: np.ndarray, names: Sequence[str], data: str) -> Figure:
-    """Counts (C, C) of actual (row) and predicted (column) classes; shades on a log scale show errors."""
+def confusion(counts: np.ndarray, names: Sequence[str], method: str, data: str) -> Figure:
+    """Counts (C, C) of actual (row) and predicted (column) classes; shades on a log scale show errors.
+
+    Args:
+        method: what predicts, and from what.
+    """
     fig = style.figure(7.0, 6.6)
     axes = fig.subplots()
     axes.imshow(np.log1p(counts), cmap="Blues")
@@ -101,7 +105,7 @@ def confusion(counts: np.ndarray, names: Sequence[str], data: str) -> Figure:
     )
     axes.set_yticks(ticks, style.short(names))
     right = np.trace(counts) / counts.sum()
-    axes.set(xlabel="predicted", ylabel="actual", title=f"Confusion matrix: {right:.2%} right")
+    axes.set(xlabel="predicted", ylabel="actual", title=f"Confusion matrix, {right:.2%} right:\n{method}")
     style.caption(fig, f"{int(counts.sum())} binarized test images of {data}; shades on a log scale")
     return fig
 

@@ -15,6 +15,9 @@ from plots import style
 
 MASSES = (0.5, 0.9, 0.99)  # of the posterior inside each contour
 DEVIATIONS = 2  # of a Gaussian, at its ellipse
+SMALLEST = 0.01  # nats, on a logarithmic axis of gaps
+WORST = 0.05  # of the images, marked
+HEADROOM = 1.3  # above the histogram, for its legend
 
 
 def panels(arrays: Mapping[str, np.ndarray], images: np.ndarray) -> dict[str, dict[str, Any]]:
@@ -139,6 +142,51 @@ def decomposition(table: pd.DataFrame, title: str, data: str) -> Figure:
         title_fontsize=12,
     )
     style.caption(fig, f"binarized {data}; bars: standard error of the whole gap")
+    return fig
+
+
+def gap_distribution(gaps: Mapping[str, np.ndarray], title: str, data: str) -> Figure:
+    """How many images have which inference gap, and how much of all of it the worst images carry.
+
+    Args:
+        gaps: by split, (N,) nats; what sampling noise puts below `SMALLEST` is counted there.
+    """
+    fig = style.figure(10.4, 4.4)
+    density, carried = fig.subplots(1, 2)
+    largest = max(float(values.max()) for values in gaps.values())
+    edges = np.geomspace(SMALLEST, max(largest, 10 * SMALLEST), 61)
+    looks = ((style.FIRST, "-"), (style.SECOND, "--"))
+    for (split, values), (colour, dashes) in zip(gaps.items(), looks, strict=True):
+        shares = np.full(len(values), 1 / len(values))
+        density.hist(
+            values.clip(min=SMALLEST), edges, weights=shares, histtype="step", color=colour, ls=dashes, lw=2,
+            label=f"{split}: median {np.median(values):.2f}, mean {values.mean():.2f}",
+        )  # fmt: skip
+        density.axvline(np.median(values), ymax=1 / HEADROOM, color=colour, ls=dashes, lw=1)
+        density.plot(max(values.mean(), SMALLEST), 0, "^", color=colour, ms=9, clip_on=False, zorder=4)
+        falling = np.sort(values)[::-1].cumsum() / max(values.sum(), SMALLEST)
+        images = np.arange(1, len(values) + 1) / len(values)
+        worst = falling[max(1, round(WORST * len(values))) - 1]
+        carried.plot(
+            images, falling, dashes, color=colour, label=f"{split}: worst {WORST:.0%} carry {worst:.0%}"
+        )
+        carried.plot(WORST, worst, "o", color=colour, ms=7)
+    density.set(xscale="log", xlabel="log p(x) − ELBO (nats)", ylabel="share of images")
+    density.set_title("lines: medians; triangles: means", fontsize=10)
+    density.set_ylim(0, HEADROOM * density.dataLim.y1)
+    density.xaxis.set_major_formatter("{x:g}")
+    carried.set(
+        xlabel="images, largest gap first", ylabel="share of the whole gap", xlim=(0, 1), ylim=(0, 1.02)
+    )
+    for axis in (carried.xaxis, carried.yaxis, density.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    density.legend(loc="upper left", fontsize=9.5)
+    carried.legend(loc="lower right", fontsize=9.5)
+    fig.suptitle(title, fontsize=12)
+    counts = " and ".join(f"{len(values)} {split}" for split, values in gaps.items())
+    style.caption(
+        fig, f"{counts} images of binarized {data}; below {SMALLEST:g} nats counted at {SMALLEST:g}"
+    )
     return fig
 
 

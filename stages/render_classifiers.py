@@ -59,7 +59,9 @@ def images() -> dict[str, Figure]:
     counts = confusion_matrix(table["actual"], table["predicted"], labels=list(data.classes))
     return {
         "curves": plots.curves(training, "Classifying the binarized images", f"binarized {data.title}"),
-        "confusion": plots.confusion(counts, data.classes, data.title),
+        "confusion": plots.confusion(
+            counts, data.classes, "classifier.images, a network on the pixels", data.title
+        ),
     }
 
 

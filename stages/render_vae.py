@@ -28,7 +28,9 @@ NAMES = {"class": str, "verdict": str, "first": str, "second": str}  # of classe
 
 def main() -> None:
     variant = argument("variant of vae")
-    compute, settings, activation = load(Params, "compute", "figures", f"vae.{variant}.activation")
+    compute, settings, activation, k = load(
+        Params, "compute", "figures", f"vae.{variant}.activation", "latents.neighbours"
+    )
     prepare(compute.threads)
     data = dataset.load("data/binarized.npz")
     model = VAE.from_weights(read_weights(Path("models/vae", f"{variant}.safetensors")), activation)
@@ -67,13 +69,13 @@ def main() -> None:
         "latent_grid": plots.latent_grid(decode(plane), EXTENT, variant, about),
         "interpolations": plots.interpolations(paths, settings.steps, variant, about),
     }
-
     text = title("Samples and the judge's verdicts")
     figures["verdicts"] = critique.verdicts(samples, table("samples"), settings.grid, text, about)
     text = title("Samples and reconstructions by class")
     figures["critique"] = critique.by_class(table("critique_by_class"), text, about)
     counts = table("latents_confusion").drop(columns="class").to_numpy()
-    figures["neighbours"] = classifier.confusion(counts, names, about)
+    method = f"{k} nearest neighbours in the latent plane of {variant}"
+    figures["neighbours"] = classifier.confusion(counts, names, method, about)
     text = title("Where classes overlap in the plane")
     figures["overlaps"] = critique.overlaps(means, labels, names, table("latents_pairs"), text, about)
     text = title("Straight lines and the judge's verdicts")
@@ -81,15 +83,18 @@ def main() -> None:
     figures["line_verdicts"] = critique.verdicts(paths, lines, settings.steps, text, about)
     text = title("Lines between pairs of classes")
     figures["line_pairs"] = critique.pair_matrix(table("interpolation_pairs"), names, text, about)
-
     arrays = read_npz(Path("data/likelihood", f"{variant}.npz"))
-    scored = read_npz(Path("data/elbo", f"{variant}.npz"))["index_test"]
+    each = read_npz(Path("data/elbo", f"{variant}.npz"))
+    scored = each["index_test"]
     elbo, exact = (read_json(report / f"{name}.json")["test"] for name in ("elbo", "likelihood"))
     panels = likelihood.panels(arrays, images.numpy()[scored])
     text = title("Exact posteriors and their Gaussians")
     figures["posteriors"] = likelihood.posteriors(panels, text, about)
     text = title("The inference gap by class")
     figures["gaps"] = likelihood.decomposition(table("likelihood_by_class"), text, about)
+    text = title("How the inference gap spreads over images")
+    spread = {split: arrays[f"log_likelihood_{split}"] - each[f"elbo_{split}"] for split in ("test", "train")}
+    figures["gap_distribution"] = likelihood.gap_distribution(spread, text, about)
     text = title("log p(x) of the test images")
     values = arrays["log_likelihood_test"]
     figures["likelihood"] = likelihood.likelihood_map(means[scored], values, text, about)

@@ -38,7 +38,7 @@ def test_a_second_repro_runs_nothing(reproduced: Project) -> None:
         pytest.param(
             r"(tuned:[\s\S]*?)lr: 0.002",
             r"\1lr: 0.001",
-            {"check_params", "train_vae@tuned", "render_report"}
+            {"check_params", "train_vae@tuned", "evaluate_differences", "render_report"}
             | {f"{kind}@tuned" for kind in AFTER_TRAINING},
             marks=pytest.mark.slow,
         ),
@@ -157,6 +157,7 @@ def test_figures_are_there_readable_and_small(reproduced: Project) -> None:
             "samples",
             "bounds",
             "critique",
+            "gap_distribution",
             "gaps",
             "likelihood",
             "line_pairs",
@@ -217,7 +218,7 @@ def test_a_new_variant_in_params_becomes_stages(project: Project) -> None:
     mine = notebook.replace("notebook:", "mine:").replace("epochs: 2", "epochs: 1")
     project.edit("  tuned:", mine.replace("\\", "") + "  tuned:")
     expected = {f"{kind}@mine" for kind in ("train_vae", *AFTER_TRAINING)}
-    assert set(project.repro()) == {"check_params", "render_report"} | expected
+    assert set(project.repro()) == {"check_params", "evaluate_differences", "render_report"} | expected
     assert (project.path / "reports/vae/mine/elbo.json").is_file()
     assert "*mine*" in (project.path / "reports/README.md").read_text()
 
