@@ -14,7 +14,9 @@ from pipeline.console import argument, run, say
 from pipeline.files import write_json
 from pipeline.params import load
 from pipeline.tables import write_csv
-from stages.schema import Params, Quadratic
+from stages.schema import OptimizerName, Params, Quadratic
+
+Bests = dict[OptimizerName, tuple[float, quadratic.Run]]  # each one's best step size, and its run
 
 
 def main() -> None:
@@ -23,7 +25,7 @@ def main() -> None:
     prepare(compute.threads)
     a, start, steps = settings.a, settings.start, settings.steps
     bests = compare(settings)
-    curves = {optimizer: _log10(run.losses.tolist(), steps) for optimizer, (_, run) in bests.items()}
+    curves = {str(name): _log10(run.losses.tolist(), steps) for name, (_, run) in bests.items()}
     plain = quadratic.minimize("gradient descent", settings.lr, a, start, steps)
     loss = plain.losses[-1].item()
     metrics = {
@@ -53,9 +55,9 @@ def main() -> None:
     say(f"{name}: {reached} of {len(comparison)} optimizers reach a loss below {quadratic.TARGET}")
 
 
-def compare(settings: Quadratic, axes: Tensor | None = None) -> dict[str, tuple[float, quadratic.Run]]:
+def compare(settings: Quadratic, axes: Tensor | None = None) -> Bests:
     """Of each optimizer the best of its step sizes, by the last loss, and its run."""
-    bests = {}
+    bests: Bests = {}
     for optimizer, grid in settings.optimizers.items():
         tried = {
             lr: quadratic.minimize(optimizer, lr, settings.a, settings.start, settings.steps, axes)
@@ -65,7 +67,7 @@ def compare(settings: Quadratic, axes: Tensor | None = None) -> dict[str, tuple[
     return bests
 
 
-def table(settings: Quadratic, bests: dict[str, tuple[float, quadratic.Run]]) -> pd.DataFrame:
+def table(settings: Quadratic, bests: Bests) -> pd.DataFrame:
     """A row for each optimizer: its step size, and how far it gets with it."""
     rows = []
     for optimizer, (lr, best) in bests.items():
