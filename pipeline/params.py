@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from types import NoneType
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -28,7 +31,7 @@ def read(path: Path | str = PARAMS) -> dict[str, Any]:
         UserError: it is missing, or not YAML, or not a mapping.
     """
     from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
         content = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
@@ -36,6 +39,10 @@ def read(path: Path | str = PARAMS) -> dict[str, Any]:
         raise UserError(f"{path} is not here; run this from the project's folder") from None
     except RecursionError:
         raise UserError(f"{path} is nested too deeply to be read") from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise UserError(f"{path} is not YAML ({place}{error.problem or error.context})") from None
     except (YAMLError, UnicodeDecodeError, ValueError) as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
@@ -53,9 +60,9 @@ def load(schema: type[Section], *sections: str, path: Path | str = PARAMS) -> tu
     try:
         checked = schema.model_validate(content)
     except ValidationError as error:
-        lines = [_explain(schema, dict(detail)) for detail in error.errors()]
-        count = "1 thing" if len(lines) == 1 else f"{len(lines)} things"
-        raise UserError(f"{count} to mend in {path}:\n  " + "\n  ".join(lines)) from None
+        lines = [explain(schema, dict(detail)) for detail in error.errors()]
+        count = "1 error" if len(lines) == 1 else f"{len(lines)} errors"
+        raise UserError(f"{path} has {count}:\n  " + "\n  ".join(lines)) from None
     return tuple(_section(checked, name, path) for name in sections)
 
 
@@ -68,26 +75,71 @@ def _section(value: Any, name: str, path: Path | str) -> Any:
     return value
 
 
-def _explain(schema: type[Section], detail: dict[str, Any]) -> str:
-    location = [str(part) for part in detail["loc"]]
-    path = ".".join(location) or "the file"
-    kind = detail["type"]
-    if kind == "extra_forbidden":
-        names = _names(schema, location[:-1])
+def explain(schema: type[Section], detail: Mapping[str, Any]) -> str:
+    """One of pydantic's errors in our words: where, what is wrong, what to write instead.
+
+    Raises:
+        KeyError: an error of a type that `MESSAGES` does not have.
+    """
+    location = [str(part) for part in detail["loc"] if part != "[key]"]
+    if detail["type"] == "extra_forbidden":
+        names = list(_annotation(schema, location[:-1]).model_fields)
         near = difflib.get_close_matches(location[-1], names, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(names)}"
-        return f"{path}: unknown key; {hint}"
-    if kind == "missing":
-        return f"{path}: is missing"
-    message = detail["msg"].removeprefix("Value error, ")
-    message = message.removeprefix("Input ")
-    return f"{path}: {message}"
+        return f"{'.'.join(location)}: unknown key; {hint}"
+    context = {"value": _shown(detail["input"]), **detail.get("ctx", {})}
+    if "actual_length" in context:
+        context["count"] = "1 item" if context["actual_length"] == 1 else f"{context['actual_length']} items"
+    message = MESSAGES[detail["type"]].format(**context)
+    if detail["type"] != "invalid_key" and detail["loc"][-1:] != ("[key]",):
+        message += ", or null" * (NoneType in get_args(_annotation(schema, location)))
+    return f"{'.'.join(location)}: {message}" if location else message
 
 
-def _names(schema: type[Section], location: list[str]) -> list[str]:
-    """The keys that the section at `location` may have; on the way lie sections and dicts of sections."""
+def _annotation(schema: type[Section], location: list[str]) -> Any:
+    """The type of what stands at `location`; on the way lie sections, dicts and lists."""
     kind: Any = schema
     for key in location:
+        if get_origin(kind) is Annotated:
+            kind = get_args(kind)[0]
         fields = getattr(kind, "model_fields", None)
-        kind = fields[key].annotation if fields else get_args(kind)[1]
-    return list(kind.model_fields)
+        kind = fields[key].annotation if fields else get_args(kind)[-1]
+    return kind
+
+
+def _shown(value: Any) -> str:
+    """A value as it may stand in YAML, in few words."""
+    if isinstance(value, dict):
+        return "a section"
+    if isinstance(value, list):
+        return "a list"
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, bool | str | None) else str(value)
+    text = text.encode(errors="backslashreplace").decode()
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
+SHOWN = 40  # letters of a faulty value
+# By pydantic's types of errors, all that a schema of ours can raise; a test goes through its schema.
+MESSAGES = {
+    "missing": "is missing",
+    "model_type": "{value} is not a section; write its keys below it, indented",
+    "dict_type": "{value} is not a section; write its keys below it, indented",
+    "invalid_key": "a key must be text; write {value} in quotes",
+    "list_type": "{value} is not a list; write one in brackets",
+    "string_type": "{value} is not text; write it in quotes",
+    "string_unicode": "{value} is not valid text",
+    "string_pattern_mismatch": "{value} cannot be a name; write small letters, digits and _, no _ first",
+    "int_type": "{value} is not a whole number",
+    "float_type": "{value} is not a number",
+    "bool_type": "{value} is neither true nor false",
+    "finite_number": "{value} is not a finite number",
+    "greater_than": "{value} is too small; write a number above {gt}",
+    "greater_than_equal": "{value} is too small; write {ge} or more",
+    "less_than": "{value} is too large; write a number below {lt}",
+    "less_than_equal": "{value} is too large; write {le} or less",
+    "multiple_of": "{value} is not a multiple of {multiple_of}",
+    "literal_error": "{value} is not known; write {expected}",
+    "too_short": "it has {count}; write {min_length} or more",
+    "too_long": "it has {count}; write {max_length} or fewer",
+    "value_error": "{error}",
+}

@@ -26,6 +26,7 @@ OptimizerName = Literal[
     "preconditioned by 1/a",
     "L-BFGS",
 ]
+TRAINING_IMAGES = {"mnist": 60_000, "fashion-mnist": 60_000, "kmnist": 60_000, "uci-digits": 1_437}
 Activation = Literal["relu", "gelu", "silu", "tanh"]
 
 
@@ -35,9 +36,19 @@ class Data(Section):
     threshold: Annotated[float, Field(gt=0, le=1)]
     validation: Annotated[int, Field(ge=0)]
 
+    @model_validator(mode="after")
+    def _some_images_remain(self) -> Data:
+        images = TRAINING_IMAGES[self.dataset]
+        if self.validation >= images:
+            raise ValueError(
+                f"validation takes {self.validation} of the {images} training images of {self.dataset}; "
+                "leave some to train on"
+            )
+        return self
+
 
 class Compute(Section):
-    threads: Count
+    threads: Annotated[int, Field(ge=1, le=1024)]  # libraries take no more, and die of it late
     portable: bool
 
 
@@ -62,7 +73,7 @@ class Annuli(Section):
         for name in ("positive", "negative"):
             inner, outer = getattr(self, name)
             if inner >= outer:
-                raise ValueError(f"{name} must be [inner radius, larger outer radius]")
+                raise ValueError(f"{name} is not [inner radius, larger outer radius]")
         return self
 
 
@@ -86,6 +97,13 @@ class Classifier(Optimization):
     activation: Activation
     input_dropout: Share
     dropout: Share
+
+
+class Classifiers(Section):
+    """The two that stages need; a third one would be trained, and read by nothing."""
+
+    annuli: Classifier
+    images: Classifier
 
 
 class Variant(Optimization):
@@ -158,7 +176,7 @@ class Params(Section):
     compute: Compute
     quadratic: Annotated[dict[Name, Quadratic], Field(min_length=1)]
     annuli: Annuli
-    classifier: dict[Name, Classifier]
+    classifier: Classifiers
     vae: Annotated[dict[Name, Variant], Field(min_length=1)]
     evaluate_elbo: EvaluateElbo
     evaluate_likelihood: EvaluateLikelihood

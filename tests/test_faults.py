@@ -24,8 +24,8 @@ def outputs(project: Project) -> dict[Path, bytes]:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        (r"(\n  notebook:[\s\S]*?)    lr: 0.0003", r"\1    lr: fast", "vae.notebook.lr: should be a valid"),
-        (r"(\n  notebook:[\s\S]*?)    epochs: 2", r"\1    epochs: 0", "vae.notebook.epochs: should be"),
+        (r"(\n  notebook:[\s\S]*?)    lr: 0.0003", r"\1    lr: fast", 'lr: "fast" is not a number'),
+        (r"(\n  notebook:[\s\S]*?)    epochs: 2", r"\1    epochs: 0", "vae.notebook.epochs: 0 is too small"),
         (r"(\n  notebook:[\s\S]*?)batch_size", r"\1batch_sizes", "unknown key; did you mean batch_size?"),
     ],
 )  # fmt: skip
