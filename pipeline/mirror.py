@@ -19,6 +19,7 @@ from pipeline.tags import commit_tags, named, names
 from pipeline.tracking import Store
 from pipeline.turns import clear
 
+REPEATED = Path("reports/metrics")  # a few of the numbers of other files, for DVC's own tables
 CURVES = {"training.csv": "epoch", "losses.csv": "iteration"}  # tables by step, and the column that counts
 
 # Logs what a result is as a model, given its run and its files; returns whether there was anything to do.
@@ -96,7 +97,7 @@ def mirror(store: Store, found: Found, log_models: LogModels) -> bool:
     store.log_params(run_id, result.of)
     with result.files() as files, tempfile.TemporaryDirectory() as folder:
         for path in sorted(map(Path, result.sums)):
-            if path.parts[0] != "reports":
+            if path.parts[0] != "reports" or path.is_relative_to(REPEATED):
                 continue
             local = Path(folder, path.name)
             files.get_file(str(path), str(local))

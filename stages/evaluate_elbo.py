@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ def main() -> None:
     data = dataset.load("data/binarized.npz")
     weights = read_weights(Path("models/vae", f"{variant}.safetensors"))
     model = VAE.from_weights(weights, activation)
-    metrics: dict[str, object] = {**data.identity, "samples": settings.samples}
+    metrics: dict[str, Any] = {**data.identity, "samples": settings.samples}
     rows = []
     each: dict[str, np.ndarray] = {}
     for split in data.splits:
@@ -53,6 +54,10 @@ def main() -> None:
     report = Path("reports/vae", variant)
     write_csv(report / "elbo_by_class.csv", pd.DataFrame(rows))
     write_json(report / "elbo.json", metrics)
+    compared = {"elbo": metrics["test"]["elbo"]}
+    if "validation" in metrics:
+        compared["validation_elbo"] = metrics["validation"]["elbo"]
+    write_json(Path("reports/metrics/vae", variant, "elbo.json"), {variant: compared})
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ def main() -> None:
     model = VAE.from_weights(read_weights(Path("models/vae", f"{variant}.safetensors")), activation)
     scored = read_npz(Path("data/elbo", f"{variant}.npz"))
     bounds = {name: torch.from_numpy(values) for name, values in scored.items()}
-    metrics: dict[str, object] = dict(data.identity)
+    metrics: dict[str, Any] = dict(data.identity)
     arrays: dict[str, np.ndarray] = {}
     rows = []
     for split in data.splits:
@@ -65,6 +66,8 @@ def main() -> None:
     write_csv(report / "likelihood_by_class.csv", pd.DataFrame(rows))
     write_npz(Path("data/likelihood", f"{variant}.npz"), **arrays)
     write_json(report / "likelihood.json", metrics)
+    compared = {"log_p": metrics["test"]["log_likelihood"], "gap": metrics["test"]["inference_gap"]}
+    write_json(Path("reports/metrics/vae", variant, "likelihood.json"), {variant: compared})
 
 
 if __name__ == "__main__":

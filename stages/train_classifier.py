@@ -75,7 +75,9 @@ def train(name: str, settings: Classifier, of: Inputs) -> None:
     table = {"actual": names[labels.numpy()].values, "predicted": names[predicted.numpy()].values}
     write_csv(report / "predictions.csv", pd.DataFrame(table))
     about = {"split": split, "examples": len(labels)}
-    write_json(report / "metrics.json", data.identity | about | classifier.score(model, inputs, labels))
+    score = classifier.score(model, inputs, labels)
+    write_json(report / "metrics.json", data.identity | about | score)
+    write_json(Path("reports/metrics/classifier", f"{name}.json"), {"accuracy": score["accuracy"]})
     about = {"activation": settings.activation, "dataset": data.name}
     path = Path("models/classifier", f"{name}.safetensors")
     write_weights(path, model.state_dict(), json.dumps(about, sort_keys=True))
