@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help repro test slow processors torture lint check verify audit doctor bench track ui clean
+.PHONY: help repro test slow processors torture lint check verify audit doctor bench track ui compare plots clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,12 @@ ui: .venv/installed  ## open MLflow's pages on http://127.0.0.1:5000
 	  http*) echo 'MLflow is on $(MLFLOW_TRACKING_URI)' ;; \
 	  *) mlflow ui $(if $(MLFLOW_TRACKING_URI),--backend-store-uri '$(MLFLOW_TRACKING_URI)') ;; \
 	esac
+
+compare: .venv/installed  ## what differs between experiments, and the numbers that decide (NAMES="a b")
+	@python -m stages.compare $(NAMES)
+
+plots: .venv/installed  ## draw DVC's plots into a page that needs no internet, and print its address
+	@dvc plots show
 
 clean:  ## remove all that git ignores: .venv, data, models, caches, MLflow's store
 	git clean -fdXq -e '!/.dvc/config.local'

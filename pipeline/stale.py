@@ -6,28 +6,34 @@ computed nothing can be checked, since data and models, which git does not track
 
 from __future__ import annotations
 
+import shlex
 import subprocess
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
 from pipeline.console import UserError, run
 from pipeline.files import md5
-from pipeline.lockfile import entries
+from pipeline.lockfile import LOCK, entries
 
 
 def main() -> None:
-    found = differences()
+    found, left = look()
+    texts = []
     if found:
-        raise UserError(
-            "what is committed does not belong together:\n  "
-            + "\n  ".join(found)
-            + "\n  Run `dvc repro`, and commit dvc.lock and reports/ with the change."
-        )
+        texts += [f"{LOCK} is out of date:", *(f"  {line}" for line in found)]
+        texts += ["  Run `dvc repro`, and commit dvc.lock and reports/ with the change."]
+    if left:
+        texts += ["no stage makes these files; a variant that was removed from params.yaml leaves such:"]
+        texts += [f"  {path}" for path in left]
+        texts += [f"  Remove them: rm -r {shlex.join(left)}"]
+    if texts:
+        raise UserError("\n".join(texts))
     print("dvc.lock belongs to the code, the params and the reports beside it")
 
 
-def differences() -> list[str]:
-    """One line for each thing that differs from dvc.lock."""
+def look() -> tuple[list[str], list[str]]:
+    """One line for each thing that differs from dvc.lock; and the files and folders that no stage makes."""
     from dvc.repo import Repo
 
     tracked = set(_git("ls-files").splitlines())
@@ -36,6 +42,7 @@ def differences() -> list[str]:
     with Repo(".") as repo:
         locked = entries()
         for stage in sorted(repo.index.stages, key=lambda item: str(item.addressing)):
+            made |= {str(out.def_path) for out in stage.outs}
             entry = locked.pop(stage.addressing, None)
             if entry is None:
                 found.append(f"{stage.addressing}: is not in dvc.lock")
@@ -51,10 +58,35 @@ def differences() -> list[str]:
                     found += _compare(stage.addressing, path, sums.get(path))
                 elif Path(path).is_dir() and _whole(path, tracked) and item.workspace_status():
                     found.append(f"{stage.addressing}: files in {path} differ from dvc.lock")
-            made |= {str(out.def_path) for out in stage.outs}
     found += [f"{name}: stands in dvc.lock, but no longer in dvc.yaml" for name in sorted(locked)]
-    reports = {path for path in tracked if path.startswith("reports/") and not path.endswith(".gitignore")}
-    return found + [f"{path}: no stage makes it" for path in sorted(reports - made)]
+    return found, left_over(made, tracked)
+
+
+def left_over(made: Set[str], tracked: Set[str]) -> list[str]:
+    """What lies where stages write, and no stage makes: files, or folders that hold nothing else.
+
+    In data/ and models/ these are only files that git does not track, in folders of which a stage makes
+    a part: anything else there is the user's own.
+    """
+    folders = {parent for path in made for parent in Path(path).parents if len(parent.parts) > 1}
+    left = {
+        path
+        for root in ("reports", "models", "data")
+        for path in Path(root).rglob("*")
+        if path.is_file()
+        and path.name != ".gitignore"
+        and not {str(path), *map(str, path.parents)} & made
+        and (root == "reports" or (path.parent in folders and str(path) not in tracked))
+    }
+    return sorted({str(_whole_folder(path, left)) for path in left})
+
+
+def _whole_folder(path: Path, left: Set[Path]) -> Path:
+    """The outermost folder around a file, below reports/, models/ or data/, that holds only such files."""
+    for folder in list(path.parents)[-3::-1]:
+        if all(item in left for item in folder.rglob("*") if item.is_file()):
+            return folder
+    return path
 
 
 def _whole(folder: str, tracked: set[str]) -> bool:
