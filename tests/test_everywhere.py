@@ -17,6 +17,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from playwright.sync_api import Page
 
+from pipeline.numbers import columns, number
 from pipeline.params import read
 from tests.conftest import OFFLINE, Project, clean_environment, commit
 from tests.pages import mlflow_pages, open_comparison
@@ -116,6 +117,7 @@ def test_a_sweep_in_the_queue_stands_in_mlflow_as_in_dvc_to_the_last_digit(
         for experiment in filter(None, run.data.tags.get("experiments", "").split(", ")):
             found[experiment].append((name, run))
     assert found.keys() == rows.keys()
+    measured: dict[str, dict[str, float]] = {}
     for experiment, row in rows.items():
         assert {name for name, _ in found[experiment]} == EVERY
         params: dict[str, str] = {}
@@ -126,6 +128,7 @@ def test_a_sweep_in_the_queue_stands_in_mlflow_as_in_dvc_to_the_last_digit(
             params |= of_run[0]
             metrics |= of_run[1]
         compare(row, params, metrics)
+        measured[experiment] = metrics
     # trained once each: three `tuned`, and one of all that the experiments share (beside the baseline's own)
     trained = [name for name, run in every_run(store(project)) if run.data.tags.get("experiments")]
     assert sorted(trained) == sorted([*EVERY, "vae/tuned", "vae/tuned"])
@@ -142,6 +145,7 @@ def test_a_sweep_in_the_queue_stands_in_mlflow_as_in_dvc_to_the_last_digit(
     assert best.run_id == max(scores, key=lambda run_id: scores[run_id])
     for experiment, of_it in found.items():  # applied, it brings the models of its runs
         project.run("dvc", "exp", "apply", experiment)
+        compare_files(measured[experiment])
         locked = (project.path / "dvc.lock").read_text()
         for name, run in of_it:
             assert run.data.tags["git_dirty"] == "false"
@@ -172,31 +176,45 @@ def params_shown(page: Page) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in cells}
 
 
+# The few numbers that DVC compares, and in which file of a run each stands.
+FEW = {
+    "elbo": "elbo.json:test.elbo",
+    "validation_elbo": "elbo.json:validation.elbo",
+    "log_p": "likelihood.json:test.log_likelihood",
+    "gap": "likelihood.json:test.inference_gap",
+    "accuracy": "metrics.json:accuracy",
+    "log10_loss": "metrics.json:log10_final_loss",
+}
+
+
 def compare(row: dict[str, str], params: dict[str, str], metrics: dict[str, float]) -> None:
-    """Every param and metric of DVC's row is that of the runs, and the other way about."""
+    """Every param of DVC's row, and each of its numbers, is that of the runs, and the other way about."""
     known = read("params.yaml")
     assert {key: value for key, value in row.items() if key.partition(".")[0] in known} == params
-    # DVC leaves out the path where a name stands in one file only
-    short = {key.partition(":")[2]: key for key in metrics}
-    missing = dict(metrics)
+    shown = {}
     for column, text in row.items():
-        key = column if column in metrics else short.get(column, "")
-        if key:
-            value = {"False": 0.0, "True": 1.0}.get(text)
-            assert metrics[key] == (float(text) if value is None else value), column
-            del missing[key]
-    numbers = [
-        column
-        for column in row
-        if column.startswith("reports/") and ".json:" in column and number(row[column])
-    ]
-    assert not [column for column in numbers if column not in metrics]
-    lists = {key for key in missing if re.search(r"\.\d+$", key)}  # which `dvc exp show` leaves out
-    assert not set(missing) - lists
+        # DVC leaves out the path where a name stands in one file only, as `tuned.elbo` does
+        found = re.fullmatch(r"(?:reports/metrics/(\w+)/(\w+)\.json:|(\w+)\.)(\w+)", column)
+        if found and found[4] in FEW:
+            folder = f"{found[1] or 'vae'}/{found[2] or found[3]}"
+            shown[f"reports/{folder}/{FEW[found[4]]}"] = float(text)
+        else:
+            assert ".json:" not in column
+    assert shown == {key: value for key, value in metrics.items() if key.split("/", 3)[3] in FEW.values()}
 
 
-def number(text: str) -> bool:
-    return re.fullmatch(r"-?\d[\d.e+-]*", text) is not None
+def compare_files(metrics: dict[str, float]) -> None:
+    """Every number of the metrics files here, which DVC's row does not show, is that of the runs."""
+    files = {key.partition(":")[0] for key in metrics}
+    found = {
+        f"{file}:{key}": float(value)
+        for file in files
+        for key, (value,) in columns(Path(file)).items()
+        if number(value) is not None
+    }
+    words = {key for key in metrics if key not in found}  # true and false, which MLflow has as 1 and 0
+    assert found == {key: value for key, value in metrics.items() if key not in words}
+    assert all(metrics[key] in (0, 1) for key in words)
 
 
 @pytest.mark.slow
@@ -230,8 +248,8 @@ def test_four_first_starts_at_once_lose_no_run(reproduced: Project, tmp_path: Pa
     projects = [reproduced.copy(tmp_path / f"project{number}") for number in range(4)]
     address = f"sqlite:///{tmp_path}/shared.db"
     processes = []
-    for number, project in enumerate(projects):
-        project.edit("lr: 0.002", f"lr: 0.00{number + 3}", count=0)
+    for place, project in enumerate(projects):
+        project.edit("lr: 0.002", f"lr: 0.00{place + 3}", count=0)
         command = ["dvc", "repro", "--single-item", "train_classifier@images"]
         processes.append(start(project, *command, MLFLOW_TRACKING_URI=address))
     for process in processes:
