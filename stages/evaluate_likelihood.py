@@ -66,7 +66,7 @@ def main() -> None:
     write_csv(report / "likelihood_by_class.csv", pd.DataFrame(rows))
     write_npz(Path("data/likelihood", f"{variant}.npz"), **arrays)
     write_json(report / "likelihood.json", metrics)
-    compared = {"log_p": metrics["test"]["log_likelihood"], "gap": metrics["test"]["inference_gap"]}
+    compared = {"logp": metrics["test"]["log_likelihood"], "gap": metrics["test"]["inference_gap"]}
     write_json(Path("reports/metrics/vae", variant, "likelihood.json"), {variant: compared})
 
 

@@ -51,7 +51,7 @@ def main() -> None:
     # not the changes of sign: along other axes than the optimizer's own, rounding errors make many
     write_csv(report / "rotated.csv", table(settings, rotated).drop(columns=["sign_changes", "evaluations"]))
     write_json(report / "metrics.json", metrics)
-    write_json(Path("reports/metrics/quadratic", f"{name}.json"), {"log10_loss": plain.log10_final})
+    write_json(Path("reports/metrics/quadratic", f"{name}.json"), {"log10_f": plain.log10_final})
     reached = comparison["steps_to_target"].notna().sum()
     say(f"{name}: {reached} of {len(comparison)} optimizers reach a loss below {quadratic.TARGET}")
 

@@ -180,10 +180,10 @@ def params_shown(page: Page) -> dict[str, list[str]]:
 FEW = {
     "elbo": "elbo.json:test.elbo",
     "validation_elbo": "elbo.json:validation.elbo",
-    "log_p": "likelihood.json:test.log_likelihood",
+    "logp": "likelihood.json:test.log_likelihood",
     "gap": "likelihood.json:test.inference_gap",
     "accuracy": "metrics.json:accuracy",
-    "log10_loss": "metrics.json:log10_final_loss",
+    "log10_f": "metrics.json:log10_final_loss",
 }
 
 

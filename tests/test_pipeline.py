@@ -207,7 +207,7 @@ def test_an_experiment_runs_what_its_params_change_and_stands_beside_the_baselin
     assert rows["slow"][lr] == "0.001"
     baseline = next(row for row in table if row["rev"] == "main")
     assert float(baseline[lr]) > 0.001
-    loss = "reports/metrics/quadratic/well_conditioned.json:log10_loss"
+    loss = "reports/metrics/quadratic/well_conditioned.json:log10_f"
     assert float(rows["slow"][loss]) > float(baseline[loss])
     assert rows["slow"]["tuned.elbo"] == baseline["tuned.elbo"]
 
