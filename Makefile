@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help repro test slow processors torture lint check verify audit doctor bench track ui compare plots clean
+.PHONY: help repro quick test spine slow processors torture nightly lint check verify audit doctor bench track ui compare plots clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,8 +14,14 @@ repro: .venv/installed  ## install into .venv, run the pipeline (only what chang
 	@python -m stages.track || true
 	@python -m stages.summary
 
+quick: .venv/installed  ## does it work here? The whole pipeline, small, without a download, into .quick/
+	@python -m pipeline.quick
+
 test: .venv/installed-test  ## install and run the tests
 	pytest
+
+spine: .venv/installed-test  ## the same, and of the slow tests those that every change has to pass
+	pytest -m 'spine or not (slow or processors)' --dist loadgroup
 
 slow: .venv/installed-test  ## the tests that take minutes each: queues, servers, kills, a whole reproduction
 	pytest -m slow --dist loadgroup
@@ -23,8 +29,11 @@ slow: .venv/installed-test  ## the tests that take minutes each: queues, servers
 processors: .venv/installed-test  ## the same bytes on emulated processors (needs qemu-user; ONLY=Haswell)
 	pytest -m processors $(if $(ONLY),-k '$(ONLY)')
 
-torture: .venv/installed-test  ## kills and other faults at random moments: what is lost? (SEED=2 draws others)
-	python -m tests.torture $(if $(SEED),--seed '$(SEED)')
+torture: .venv/installed-test  ## kills and other faults at random moments: what is lost? (SEED=2, LONG=1)
+	python -m tests.torture $(if $(SEED),--seed '$(SEED)') $(if $(LONG),--long)
+
+nightly:  ## all of the above and below that checks, with a summary; what has passed is not run again
+	@$(PYTHON) -m tests.steps nightly
 
 lint: .venv/installed-dev  ## ruff, mypy, the schema of the workflow
 	ruff check .
@@ -82,4 +91,4 @@ clean:  ## remove all that git ignores: .venv, data, models, caches, MLflow's st
 
 .venv/installed-dev: .venv/installed
 	pip install -q -c constraints.txt -e '.[dev]'
-	@touch $@
+	@touch .venv/installed-test $@  # which is a part of it

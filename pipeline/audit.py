@@ -82,13 +82,11 @@ def copy(root: Path, to: Path, settings: list[str]) -> None:
     raw = Path("data/raw")
     if (root / raw).is_dir():
         shutil.copytree(root / raw, to / raw)  # so that nothing is downloaded twice
-    path = to / "params.yaml"
-    for setting in settings:
-        change(path, setting)
+    change(to / "params.yaml", *settings)
 
 
-def change(path: Path, setting: str) -> None:
-    """Sets `section.key=value` in a params.yaml.
+def change(path: Path, *settings: str) -> None:
+    """Sets each `section.key=value` in a params.yaml.
 
     Raises:
         UserError: there is no such key.
@@ -96,15 +94,17 @@ def change(path: Path, setting: str) -> None:
     from ruamel.yaml import YAML
 
     yaml = YAML()
+    yaml.width = 1000  # a line stays a line
     content = yaml.load(path.read_text(encoding="utf-8"))
-    name, _, value = setting.partition("=")
-    *sections, key = name.split(".")
-    inner = content
-    for section in sections:
-        inner = inner.get(section, {})
-    if key not in inner:
-        raise UserError(f"params.yaml has no {name}")
-    inner[key] = YAML(typ="safe").load(value)
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        *sections, key = name.split(".")
+        inner = content
+        for section in sections:
+            inner = inner.get(section, {})
+        if key not in inner:
+            raise UserError(f"params.yaml has no {name}")
+        inner[key] = YAML(typ="safe").load(value)
     with path.open("w", encoding="utf-8") as file:
         yaml.dump(content, file)
 

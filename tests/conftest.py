@@ -19,6 +19,7 @@ import pytest
 import torch
 from filelock import FileLock
 
+from pipeline.quick import shrink
 from tests.closure import ROOT
 
 torch.set_num_threads(1)  # two workers share two cores
@@ -29,40 +30,6 @@ OFFLINE = {
     "https_proxy": "http://127.0.0.1:9",
     "no_proxy": "127.0.0.1,localhost",
     "DVC_NO_ANALYTICS": "1",
-}
-
-SMALL = {
-    r"dataset: mnist": "dataset: uci-digits",
-    r"threads: 2": "threads: 1",  # two workers share two cores
-    r"epochs: 20\b": "epochs: 2",
-    r"epochs: 9\b": "epochs: 2",
-    r"epochs: 1000\b": "epochs: 40",
-    r"samples: 100\b": "samples: 10",
-    r"iwae: \[1, 10, 100\]": "iwae: [1, 10]",
-    r"steps: 1000\b": "steps: 100",
-    r"nodes: 600\b": "nodes: 120",
-    r"refined: 100\b": "refined: 5",
-    r"gap_images: 2000\b": "gap_images: 40",
-    r"checked: 50\b": "checked: 5",
-    r"images: 24\b": "images: 4",
-    r"steps: 300\b": "steps: 20",
-    r"samples: 10000\b": "samples: 500",
-    r"compared: 5000\b": "compared: 200",
-    r"silhouette_images: 5000\b": "silhouette_images: 200",
-    r"pairs: 1000\b": "pairs: 50",
-}
-
-
-# … and for what runs often, or emulated, where each of these costs minutes
-SMALLER = {
-    r"nodes: 120\b": "nodes: 48",
-    r"refined: 5\b": "refined: 2",
-    r"gap_images: 40\b": "gap_images: 2",
-    r"checked: 5\b": "checked: 2",
-    r"checks: 1000\b": "checks: 50",
-    r"images: 10000\b": "images: 60",
-    r"images: 4\b": "images: 1",
-    r"steps: 20\b": "steps: 4",
 }
 
 
@@ -141,14 +108,9 @@ def copy_of_tree(to: Path) -> Project:
 
 
 def smallest(to: Path) -> Project:
-    """The whole pipeline on uci-digits with small settings and one member of each matrix; nothing has run."""
+    """The pipeline of `make quick`: on uci-digits, one member of each matrix; nothing has run."""
     project = copy_of_tree(to)
-    for old, new in SMALL.items():
-        project.edit(old, new, count=0)
-    project.edit(r"(?ms)^  ill_conditioned:.*?(?=^annuli:)", "\n")
-    project.edit(r"(?ms)^  tuned:.*?(?=^evaluate_elbo:)", "\n")
-    for old, new in SMALLER.items():
-        project.edit(old, new)
+    shrink(to / "params.yaml", smallest=True)
     # what the members that are left out have made, which no stage makes now
     shutil.rmtree(to / "reports")
     (to / "dvc.lock").unlink()
@@ -164,8 +126,7 @@ def commit(project: Project) -> None:
 def tree(tmp_path: Path) -> Project:
     """The working tree with small settings; nothing has run."""
     project = copy_of_tree(tmp_path / "project")
-    for old, new in SMALL.items():
-        project.edit(old, new, count=0)
+    shrink(project.path / "params.yaml", smallest=False)
     commit(project)
     return project
 
@@ -179,8 +140,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
     with FileLock(f"{folder}.lock"):
         if not (folder / "done").is_file():
             project = copy_of_tree(folder)
-            for old, new in SMALL.items():
-                project.edit(old, new, count=0)
+            shrink(folder / "params.yaml", smallest=False)
             project.repro()
             commit(project)
             project.run("python", "-m", "stages.track")

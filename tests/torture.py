@@ -1,7 +1,8 @@
 """`make torture`: faults at random moments, each followed by a run that has to end with the same dvc.lock.
 
-Everything random comes from the seed and the fault's number, so `--only 17` replays that fault. Its moment is
-a share of the time that a run takes here; where exactly it falls, the machine decides.
+Everything random comes from the seed and the fault's number, so `--only 17` replays that fault (of a run of
+any length). Its moment is a share of the time that a run takes here; where exactly it falls, the machine
+decides.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ OTHERS = (
 PATIENCE = 900.0  # seconds for a run
 TRIES = 20  # until a fault hits: it may come too late
 MNIST_STAGE = "train_vae@notebook"
+MNIST = 1000  # the number of the first fault there
 
 
 @dataclass(frozen=True)
@@ -68,22 +70,23 @@ def main() -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="torture-", ignore_cleanup_errors=True) as folder:
         jobs: list[Callable[[], Outcome]] = []
-        plan = [KINDS[number % len(KINDS)] for number in range(options.kills)]
-        plan += [OTHERS[number % len(OTHERS)] for number in range(options.others)]
+        plan = [OTHERS[number % len(OTHERS)] for number in range(options.others)]
+        plan += [KINDS[number % len(KINDS)] for number in range(options.kills)]
         wanted = [n for n in range(len(plan)) if options.only is None or n == options.only]
         if wanted:
             small = small_base(Path(folder, "base"))
             print(f"an undisturbed run takes {small.seconds:.0f} s", flush=True)
             jobs += [partial(attempt, small, Path(folder, str(n)), n, plan[n], options.seed) for n in wanted]
         outcomes = together(jobs, options.jobs)
-        if options.mnist and options.only is None:
+        on_mnist = [n for n in range(MNIST, MNIST + options.mnist) if options.only in (None, n)]
+        if on_mnist:
             mnist = mnist_base(Path(folder, "mnist"), options.epochs)
             print(f"an undisturbed training on MNIST takes {mnist.seconds:.0f} s", flush=True)
             # one after the other: two trainings with two threads each would be in each other's way
             outcomes += together(
                 [
                     partial(attempt, mnist, Path(folder, f"m{n}"), n, KINDS[n % 3], options.seed)
-                    for n in range(1000, 1000 + options.mnist)
+                    for n in on_mnist
                 ],
                 1,
             )
@@ -256,13 +259,20 @@ def different(one: bytes, other: bytes) -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__.split("\n")[0])
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--kills", type=int, default=42, help="SIGKILLs on uci-digits (42)")
-    parser.add_argument("--others", type=int, default=10, help="other faults there (10)")
-    parser.add_argument("--mnist", type=int, default=10, help="SIGKILLs in a training on MNIST (10)")
+    parser.add_argument("--others", type=int, default=10, help="faults of other kinds, on uci-digits (10)")
+    parser.add_argument("--kills", type=int, default=9, help="SIGKILLs there (9)")
+    parser.add_argument("--mnist", type=int, default=2, help="SIGKILLs in a training on MNIST (2)")
+    parser.add_argument("--long", action="store_true", help="42 SIGKILLs, and 10 on MNIST")
     parser.add_argument("--epochs", type=int, default=4, help="of that training (4)")
     parser.add_argument("--jobs", type=int, default=2, help="faults at once (2)")
     parser.add_argument("--only", type=int, help="one fault, by its number")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.long:
+        options.kills, options.mnist = 42, 10
+    if options.only is not None:  # however many the run had of which it was one
+        options.kills, options.mnist = options.only + 1, max(0, options.only - MNIST + 1)
+        options.kills *= options.mnist == 0
+    return options
 
 
 if __name__ == "__main__":
