@@ -32,6 +32,8 @@ OFFLINE = {
     "DVC_NO_ANALYTICS": "1",
 }
 
+DOWN = "http://127.0.0.1:9"  # of MLflow: a tracker that gives up at once
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts tests of the reproduced project last, but one: a worker makes it while the other has the rest."""
@@ -131,22 +133,44 @@ def tree(tmp_path: Path) -> Project:
     return project
 
 
-@pytest.fixture(scope="session")
-def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The same after `dvc repro` and `make track`, shared by the workers; tests that change it copy it."""
-    base = tmp_path_factory.getbasetemp()
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Project:
+    """A project that one of the workers makes, for all of them; tests that change it copy it."""
+    base = factory.getbasetemp()
     # a worker's folder lies in the session's; without workers the session's own is the place
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "reproduced"
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     with FileLock(f"{folder}.lock"):
         if not (folder / "done").is_file():
-            project = copy_of_tree(folder)
-            shrink(folder / "params.yaml", smallest=False)
-            project.repro()
-            commit(project)
-            project.run("python", "-m", "stages.track")
-            (project.path / ".git" / "info" / "exclude").write_text("/done\n")
+            make(folder)
+            (folder / ".git" / "info" / "exclude").write_text("/done\n")
             (folder / "done").touch()
     return Project(folder)
+
+
+@pytest.fixture(scope="session")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The working tree with small settings after `dvc repro` and `make track`; for all workers."""
+
+    def make(folder: Path) -> None:
+        project = copy_of_tree(folder)
+        shrink(folder / "params.yaml", smallest=False)
+        project.repro()
+        commit(project)
+        project.run("python", "-m", "stages.track")
+
+    return once(tmp_path_factory, "reproduced", make)
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The smallest project, with the two threads that the real one has; reproduced, without MLflow."""
+
+    def make(folder: Path) -> None:
+        project = smallest(folder)
+        project.edit("threads: 1", "threads: 2")
+        project.repro(MLFLOW_TRACKING_URI=DOWN)
+        commit(project)
+
+    return once(tmp_path_factory, "small", make)
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def test_equal_bytes_pass_and_a_setting_is_that_of_both_copies(mini: Project) ->
     mini.edit(r"clock, path, order, user, ", "", file="dvc.yaml")
     mini.edit("data/clock", "data/nothing", file="dvc.yaml")
     mini.edit("data/clock", "data/nothing", file="use.py")
-    printed = mini.run("python", "-m", "pipeline.audit", "--set", "known=2")
+    printed = mini.run("python", "-m", "pipeline.audit", "--one-core", "--set", "known=2")
     assert printed.splitlines()[-1] == (
         "audit: passed, all 3 outputs of two reproductions are identical, byte by byte"
     )

@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.audit import compare
-from tests.conftest import Project, smallest
+from pipeline.lockfile import entries
+from tests.conftest import DOWN, Project, smallest
 
 QEMU = shutil.which("qemu-x86_64") or shutil.which("qemu-x86_64-static")
 MODELS = ("Haswell", "EPYC-Rome", "max")
+DRAWS = "max"  # figures are drawn on this one alone: they take as long as much of the rest
 REQUIRED = "REQUIRE_TOOLS" in os.environ
 
 pytestmark = [
@@ -31,6 +33,7 @@ pytestmark = [
 
 def emulated(model: str, folder: Path) -> str:
     """A PATH on which `python` is this Python on a processor of another model."""
+    assert QEMU, "qemu-x86_64 is missing: apt-get install qemu-user"
     folder.mkdir()
     script = folder / "python"
     script.write_text(f'#!/bin/sh\nexec {QEMU} -cpu {model} {sys.executable} "$@"\n')
@@ -49,7 +52,7 @@ def reproduce(project: Project, *targets: str, path: str = os.environ["PATH"]) -
     """By force; an idle thread sleeps, for one that spins would take its core from the emulator's others."""
     project.run(
         "dvc", "repro", "--force", "--no-run-cache", *targets,
-        MLFLOW_TRACKING_URI="http://127.0.0.1:9", OMP_WAIT_POLICY="PASSIVE", PATH=path,
+        MLFLOW_TRACKING_URI=DOWN, OMP_WAIT_POLICY="PASSIVE", PATH=path,
     )  # fmt: skip
 
 
@@ -65,10 +68,12 @@ def test_every_stage_gives_the_same_bytes_on_another_processor(
     native: Project, tmp_path: Path, model: str
 ) -> None:
     project = narrow(tmp_path / "project")
-    reproduce(project, path=emulated(model, tmp_path / "bin"))
-    different = [verdict for verdict in compare(native.path, project.path) if verdict.difference]
-    assert different == []
-    assert (project.path / "dvc.lock").read_bytes() == (native.path / "dvc.lock").read_bytes()
+    expected = entries(native.path / "dvc.lock")
+    chosen = [name for name in expected if model == DRAWS or not name.startswith("render_")]
+    reproduce(project, *chosen, path=emulated(model, tmp_path / "bin"))
+    verdicts = [verdict for verdict in compare(native.path, project.path) if verdict.stage in chosen]
+    assert [verdict for verdict in verdicts if verdict.difference] == []
+    assert entries(project.path / "dvc.lock") == {name: expected[name] for name in chosen}
 
 
 def test_two_threads_share_the_work_of_a_training_alike_on_another_processor(tmp_path: Path) -> None:

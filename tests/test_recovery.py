@@ -17,13 +17,12 @@ import psutil
 import pytest
 
 from pipeline.lockfile import entries
-from tests.conftest import OFFLINE, Project, clean_environment
+from tests.conftest import DOWN, OFFLINE, Project, clean_environment
 from tests.test_everywhere import read_until, rest_of, start
 
 T = TypeVar("T")
 STAGE = "train_vae@notebook"
 WEIGHTS = "models/vae/notebook.safetensors"
-DOWN = "http://127.0.0.1:9"  # of MLflow: a tracker that gives up at once
 
 
 def longer(project: Project, epochs: int = 80) -> Project:
@@ -73,6 +72,7 @@ def kill_family(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.spine
 def test_a_training_killed_twice_and_with_a_damaged_checkpoint_ends_with_the_same_bytes(
     project: Project,
 ) -> None:

@@ -60,6 +60,7 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.spine
 def test_the_readmes_lines_bring_up_a_server_on_postgresql_that_has_it_all(
     project: Project, postgres: str, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from pipeline.verify import environment
 from tests.closure import ROOT
 from tests.conftest import Project, commit
 
-ELBO = "reports/vae/tuned/elbo.json"
+SMALL_ELBO = "reports/vae/notebook/elbo.json"
 
 MINI = """stages:
   train:
@@ -156,8 +156,9 @@ def test_without_a_repository_a_commit_or_a_lock_it_says_so(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_the_real_pipeline_passes_and_one_changed_number_does_not(project: Project, tmp_path: Path) -> None:
+def test_the_real_pipeline_passes_and_one_changed_number_does_not(small: Project, tmp_path: Path) -> None:
     """It repeats by force, elsewhere, and with what is exempt from deps taken away: it changes no output."""
+    project = small.copy(tmp_path / "project")
     (project.path / "pipeline/tracking.py").write_text(
         "from contextlib import contextmanager\nfrom types import SimpleNamespace\n\n\n"
         "@contextmanager\ndef live(of, about, rows):\n    yield SimpleNamespace(log=lambda row: None)\n"
@@ -195,21 +196,21 @@ def test_the_real_pipeline_passes_and_one_changed_number_does_not(project: Proje
     assert int(found[2]) == len([name for name in listed if not name.endswith(".gitignore")])
     assert project.run("git", "status", "--porcelain") == before
 
-    committed = json.loads((project.path / ELBO).read_text())["test"]["elbo"]
-    project.edit(rf'"elbo": {committed}', f'"elbo": {committed + 1}', file=ELBO)
+    committed = json.loads((project.path / SMALL_ELBO).read_text())["test"]["elbo"]
+    project.edit(rf'"elbo": {committed}', f'"elbo": {committed + 1}', file=SMALL_ELBO)
     commit(project)
     printed = verify(project, "--against", str(kept), status=1)
-    assert f"\n{ELBO}\n" in printed
+    assert f"\n{SMALL_ELBO}\n" in printed
     assert re.search(rf"! test\.elbo +{committed + 1:.6f}\d* +{committed} +1 +0\n", printed)
     assert "edited by hand" in printed
 
     # the same with a model that another processor made
     lock = kept / "dvc.lock"
-    model = r"(path: models/vae/tuned.safetensors\n +hash: md5\n +md5: )\w+"
+    model = r"(path: models/vae/notebook.safetensors\n +hash: md5\n +md5: )\w+"
     lock.write_text(re.sub(model, r"\1another", lock.read_text()))
     printed = verify(project, "--against", str(kept), status=1)
     assert re.search(r"BYTES: only \d+ of \d+ cached outputs", printed)
-    assert re.search(r"\nmodels/vae/tuned\.safetensors\n.*\n! its md5 ", printed)
+    assert re.search(r"\nmodels/vae/notebook\.safetensors\n.*\n! its md5 ", printed)
     # and with other packages, which may round differently
     packages = r"(path: data/packages\n +hash: md5\n +md5: )\w+"
     lock.write_text(re.sub(packages, r"\1another", lock.read_text()))

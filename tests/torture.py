@@ -25,7 +25,7 @@ from pathlib import Path
 
 from pipeline.audit import change
 from tests.closure import ROOT
-from tests.conftest import OFFLINE, Project, clean_environment, commit, copy_of_tree, smallest
+from tests.conftest import DOWN, OFFLINE, Project, clean_environment, commit, copy_of_tree, smallest
 from tests.faults import damage, rewind, strike
 
 KINDS = ("kill stage", "kill dvc", "kill both")
@@ -147,9 +147,6 @@ def timed(project: Project, *target: str) -> Base:
     lock = (twin.path / "dvc.lock").read_bytes()
     # of the whole pipeline each fault begins somewhere in the middle, so the copy is of what is complete
     return Base(project if target else twin, lock, seconds, target)
-
-
-DOWN = "http://127.0.0.1:9"
 
 
 def attempt(base: Base, folder: Path, number: int, kind: str, seed: int) -> Outcome:
