@@ -53,10 +53,10 @@ audit: .venv/installed  ## reproduce the working tree twice, by force: are all o
 doctor: .venv/installed  ## what is wrong here, and how to mend it
 	@python -m pipeline.doctor
 
-bench: .venv/installed  ## speed beside the notebook's own loop, and memory (about 15 minutes)
-	python -m benchmarks
-	python -m benchmarks.tracking
-	python -m benchmarks.checkpoints
+bench: .venv/installed  ## speed beside the notebook's own loop, and memory (15 minutes; LIMITS=1: checks ratios)
+	python -m benchmarks $(if $(LIMITS),--limits)
+	python -m benchmarks.tracking $(if $(LIMITS),--limits)
+	python -m benchmarks.checkpoints $(if $(LIMITS),--limits)
 
 track: .venv/installed  ## complete MLflow from the files
 	python -m stages.track

@@ -8,6 +8,7 @@ import time
 
 import torch
 
+from benchmarks import limits
 from elbo import training
 from elbo.determinism import prepare, stream
 from elbo.optimization import Optimizer
@@ -49,7 +50,10 @@ def main() -> None:
     epoch, one = statistics.median(without[1:] + after[1:]), statistics.median(saving)
     print(f"{'an epoch with its test pass':<34} {epoch:>5.2f} s")
     print(f"{'… just after a checkpoint':<34} {statistics.median(after[1:]):>5.2f} s")
-    print(f"{'a checkpoint':<34} {one:>5.3f} s  (epoch + checkpoint) / epoch {1 + one / epoch:.3f}")
+    ratio = 1 + one / epoch
+    print(f"{'a checkpoint':<34} {one:>5.3f} s  (epoch + checkpoint) / epoch {ratio:.3f}")
+    limits.limit("an epoch with a checkpoint / without", ratio)
+    limits.end()
 
 
 if __name__ == "__main__":
