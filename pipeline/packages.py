@@ -59,8 +59,12 @@ def pinned(path: Path = CONSTRAINTS) -> dict[str, str]:
     return {normal(name): number for name, number in lines}
 
 
-def record(folder: Path = FOLDER) -> None:
-    """Writes one file for each import name: what is installed of its packages, and what is pinned."""
+def record(torch_lacks: str = "", folder: Path = FOLDER) -> None:
+    """Writes one file for each import name: what is installed of its packages, and what is pinned.
+
+    Args:
+        torch_lacks: what the installed torch lacks of what the pinned build has; empty: nothing.
+    """
     pins = pinned()
     for name, members in MATTER.items():
         found = {member: installed(member) for member in members}
@@ -72,6 +76,11 @@ def record(folder: Path = FOLDER) -> None:
                     "`pip install -c constraints.txt -e .` installs that"
                 )
         about = {"build": build()} if name == "torch" else {}
+        if name == "torch" and torch_lacks:
+            warn(
+                f"torch {found['torch']} lacks {torch_lacks}: results have other bytes than the committed ones"
+            )
+            about["lacks"] = torch_lacks
         write_json(folder / f"{name}.json", {"installed": found, "pinned": wanted} | about)
 
 

@@ -8,6 +8,7 @@ AVX2 has. What this was seen to hold on, and what it costs, stands in the README
 from __future__ import annotations
 
 import os
+import sys
 
 from pipeline.console import UserError
 from pipeline.params import read
@@ -40,6 +41,9 @@ FIXED = {
 }
 
 
+_late: list[str] = []  # of numpy and torch, what had loaded before the settings were made
+
+
 def settle() -> None:
     """Sets the environment as `compute` in params.yaml says; to be called before torch and numpy load.
 
@@ -50,8 +54,26 @@ def settle() -> None:
         threads, portable = compute["threads"], compute["portable"]
     except (UserError, OSError, KeyError, TypeError):
         return
-    for name in STRAY:
-        os.environ.pop(name, None)
-    os.environ.update(FIXED | dict.fromkeys(THREADS, str(threads)))
-    if portable is True:
-        os.environ.update(PORTABLE)
+    settings = FIXED | dict.fromkeys(THREADS, str(threads)) | (PORTABLE if portable is True else {})
+    unset = [name for name in STRAY if name in os.environ]
+    if portable is True and (unset or not settings.items() <= os.environ.items()):
+        _late[:] = [name for name in ("numpy", "torch") if name in sys.modules]
+    for name in unset:
+        del os.environ[name]
+    os.environ.update(settings)
+
+
+def require() -> None:
+    """Refuses to compute with other kernels than those of `compute.portable`.
+
+    Raises:
+        UserError: torch or numpy read their settings before `settle` had made them.
+    """
+    if _late:
+        raise UserError(
+            f"compute.portable has no effect: {' and '.join(_late)} loaded before its settings were made, "
+            "and results would have other bytes\n"
+            "  Run a stage as dvc.yaml does, with a profiler or debugger in front if you like "
+            "(`python -m cProfile -m stages.train_vae tuned`);\n"
+            "  in a notebook, import `stages` before torch and numpy."
+        )

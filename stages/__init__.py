@@ -2,9 +2,9 @@
 
 import sys
 
-# Python's mark of a module that `-m` runs, while its package is imported: before torch and numpy are
-if sys.argv[0] == "-m":
-    from pipeline import console, guard, processor
+from pipeline import console, guard, processor
 
-    processor.settle()
+processor.settle()  # before torch and numpy load, however Python was started
+# Python's mark of a module that `-m` runs, while its package is imported
+if sys.argv[0] == "-m":
     console.explained(guard.stand)

@@ -6,12 +6,13 @@ another matplotlib the figures. DVC looks at constraints.txt; what is installed 
 
 from __future__ import annotations
 
+from elbo.layers import ONE_DNN
 from pipeline import packages
 from pipeline.console import run
 
 
 def main() -> None:
-    packages.record()
+    packages.record(torch_lacks="" if ONE_DNN else "oneDNN's linear layer")
 
 
 if __name__ == "__main__":

@@ -34,8 +34,8 @@ def complaint(path: Path) -> str:
 
 
 def test_the_committed_file_is_right_and_hands_out_the_named_sections_alone() -> None:
-    compute, tuned = load(Params, "compute", "vae.tuned", path=ROOT / "params.yaml")
-    assert compute.threads >= 1
+    annuli, tuned = load(Params, "annuli", "vae.tuned", path=ROOT / "params.yaml")
+    assert annuli.points == 500
     assert tuned.hidden == [512, 256]
 
 
