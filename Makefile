@@ -55,6 +55,7 @@ doctor: .venv/installed  ## what is wrong here, and how to mend it
 
 bench: .venv/installed  ## speed beside the notebook's own loop, and memory (15 minutes; LIMITS=1: checks ratios)
 	python -m benchmarks $(if $(LIMITS),--limits)
+	python -m benchmarks.beside $(if $(LIMITS),--limits)
 	python -m benchmarks.tracking $(if $(LIMITS),--limits)
 	python -m benchmarks.checkpoints $(if $(LIMITS),--limits)
 

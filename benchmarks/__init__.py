@@ -1,1 +1,3 @@
-"""Speed as a ratio to a peer measured in the same run: `python -m benchmarks`."""
+"""Speed, as a ratio to a peer that runs on the same machine in turns: `make bench`."""
+
+import stages  # noqa: F401  what is timed in this process computes with a stage's settings

@@ -20,6 +20,7 @@ from elbo.price import price
 from elbo.quadrature import integrate
 from elbo.vae import VAE, Decoder
 from pipeline import dataset
+from pipeline.console import run
 from pipeline.params import load
 from pipeline.weights import read_weights
 from stages.schema import Params
@@ -77,3 +78,7 @@ def dense_sum(decoder: Decoder, x: Tensor, grid: Grid) -> Tensor:
         joint = x @ logits.T - F.softplus(logits).sum(1) - 0.5 * z.square().sum(1)
         total = torch.logaddexp(total, joint.double().logsumexp(1))
     return total + 2 * math.log(grid.spacing) - math.log(2 * math.pi)
+
+
+if __name__ == "__main__":
+    run(main)

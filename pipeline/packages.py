@@ -77,9 +77,7 @@ def record(torch_lacks: str = "", folder: Path = FOLDER) -> None:
                 )
         about = {"build": build()} if name == "torch" else {}
         if name == "torch" and torch_lacks:
-            warn(
-                f"torch {found['torch']} lacks {torch_lacks}: results have other bytes than the committed ones"
-            )
+            warn(f"torch {found['torch']} lacks {torch_lacks}: results will have other bytes")
             about["lacks"] = torch_lacks
         write_json(folder / f"{name}.json", {"installed": found, "pinned": wanted} | about)
 
