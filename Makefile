@@ -62,12 +62,9 @@ bench: .venv/installed  ## speed beside the notebook's own loop, and memory (15 
 track: .venv/installed  ## complete MLflow from the files
 	python -m stages.track
 
-ui: .venv/installed  ## open MLflow's pages on http://127.0.0.1:5000
+ui: .venv/installed  ## open MLflow's pages on http://127.0.0.1:5000, or the next free port (PORT=…)
 	-@python -m stages.track
-	@case '$(MLFLOW_TRACKING_URI)' in \
-	  http*) echo 'MLflow is on $(MLFLOW_TRACKING_URI)' ;; \
-	  *) mlflow ui $(if $(MLFLOW_TRACKING_URI),--backend-store-uri '$(MLFLOW_TRACKING_URI)') ;; \
-	esac
+	@python -m pipeline.ui
 
 compare: .venv/installed  ## what differs between experiments, and the numbers that decide (NAMES="a b")
 	@python -m stages.compare $(NAMES)

@@ -28,6 +28,8 @@ class Inputs:
         inherited: the same of the stages before it, which made its data.
         outputs: paths of its outputs.
         measured: the params of the stages that measured or drew the result; they are not its identity.
+        command: of the stage.
+        text: what it does, in a sentence.
     """
 
     stage: str
@@ -36,6 +38,8 @@ class Inputs:
     inherited: dict[str, Any]
     outputs: tuple[str, ...]
     measured: dict[str, Any] = field(default_factory=dict)
+    command: str = ""
+    text: str = ""
 
     @property
     def digest(self) -> str:
@@ -45,12 +49,12 @@ class Inputs:
     @property
     def family(self) -> str:
         """`vae` of `train_vae@tuned`."""
-        return self.stage.partition("@")[0].partition("_")[2]
+        return member(self.stage)[0]
 
     @property
     def name(self) -> str:
         """`tuned` of `train_vae@tuned`."""
-        return self.stage.partition("@")[2]
+        return member(self.stage)[1]
 
     @property
     def short_params(self) -> dict[str, Any]:
@@ -58,6 +62,12 @@ class Inputs:
         own = f"{self.family}.{self.name}."
         every = self.measured | self.inherited | self.params
         return {key.removeprefix(own): value for key, value in every.items()}
+
+
+def member(stage: str) -> tuple[str, str]:
+    """Family and name of a stage's member: `vae` and `tuned` of `train_vae@tuned`; no name: it has none."""
+    name, _, of = stage.partition("@")
+    return name.partition("_")[2], of
 
 
 def inputs(stage: str) -> Inputs:
@@ -83,6 +93,8 @@ def declared(repo: Any, stage: Any, sum_of: Callable[[Any], str], values: Callab
         params=params,
         inherited={key: value for key, value in inherited.items() if key not in params},
         outputs=tuple(str(out.def_path) for out in stage.outs),
+        command=str(stage.cmd),
+        text=str(stage.desc or ""),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.console import say, warn
-from pipeline.identity import Inputs
+from pipeline.identity import Inputs, main_repository
 from pipeline.relocate import moved_here
 from pipeline.results import Found, Result, all_results
+from pipeline.store import Store
 from pipeline.tags import commit_tags, named, names
-from pipeline.tracking import Store
+from pipeline.tracker import drain
+from pipeline.tracking import OFF, cause, journals, say_faults, tracking_uri
 from pipeline.turns import clear
 
 REPEATED = Path("reports/metrics")  # a few of the numbers of other files, for DVC's own tables
@@ -27,24 +30,34 @@ LogModels = Callable[[Store, str, Result], bool]
 Finish = Callable[[Store, Mapping[str, Found]], None]
 
 
-def complete(log_models: LogModels, finish: Finish) -> bool:
+def complete(log_models: LogModels, finish: Finish, *, committed: bool = False) -> bool:
     """Mirrors every result of this repository, experiments included; returns whether MLflow took it all.
 
     MLflow's faults are said, and change no result.
 
     Args:
         finish: what comes after all runs, such as a choice among their models.
+        committed: results that were neither computed nor pulled here, too.
     """
-    found = all_results()
+    if tracking_uri(main_repository()) == OFF:
+        say("MLflow: it is switched off (MLFLOW_TRACKING_URI=none)")
+        return True
+    found = all_results(committed=committed)
     if not found:
         say("MLflow: nothing is trained yet; `dvc repro` trains")
+    for path in strays():
+        warn(f"{path} is a second store, without these runs: `mlflow ui` ran in that folder; delete it")
+    say_faults(journals(main_repository()))
     try:
         store = Store()
+        drain(store.root, store)
+        say_faults(journals(store.root))
         with store.mirroring:  # of two at once, the second finds what the first has done
             return _complete(store, found, log_models, finish)
     except Exception as error:  # whatever MLflow, its database or its server comes up with
+        say_faults(journals(main_repository()))
         warn(
-            f"MLflow cannot be completed: {type(error).__name__}: {str(error)[:300]}\n"
+            f"MLflow cannot be completed: {cause(error)}\n"
             "  Results are not affected; `make track` tries again."
         )
         return False
@@ -70,6 +83,16 @@ def _complete(store: Store, found: Mapping[str, Found], log_models: LogModels, f
         what = f"{sum(runs)} of {len(runs)} runs completed" if any(runs) else f"{len(runs)} runs are complete"
         say(f"MLflow: experiment {family}: {what}")
     return whole
+
+
+def strays() -> list[str]:
+    """Stores in folders below: `mlflow ui` makes one where it is started (mlflow #24130)."""
+    command = ["git", "ls-files", "--others", "--exclude-standard", "--", ":(glob)**/mlflow.db"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):  # outside git
+        return []
+    return [path for path in listed if "/" in path]
 
 
 def mirror(store: Store, found: Found, log_models: LogModels) -> bool:
@@ -113,18 +136,18 @@ def mirror(store: Store, found: Found, log_models: LogModels) -> bool:
         if dep.startswith("data/") and dep.endswith(".npz"):
             store.tag(run_id, "data_md5", sum_)
     log_models(store, run_id, result)
-    if run.info.status != "FINISHED":  # else its end stays when its training ended
+    if run.info.status != "FINISHED":
         store.end(run_id, "FINISHED")
     store.tag(run_id, "mirrored", result.state)
     return True
 
 
 def _log_final(store: Store, run_id: str, of: Inputs, name: str, content: dict[str, Any]) -> None:
-    """A metrics file: numbers become metrics `<file>.<path>`; what it says of its data, the dataset."""
+    """A metrics file: numbers become metrics `<file>/<path>`; what it says of its data, the dataset."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 
     known = store.client.get_run(run_id)
-    numbers = {f"{name}.{key}": value for key, value in _leaves(content)}
+    numbers = {f"{name}/{key}": value for key, value in _leaves(content)}
     now = int(time.time() * 1000)
     metrics = [
         Metric(key, float(value), now, 0)
@@ -147,10 +170,10 @@ def _log_final(store: Store, run_id: str, of: Inputs, name: str, content: dict[s
 def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from _leaves(item, f"{prefix}.{key}" if prefix else str(key))
+            yield from _leaves(item, f"{prefix}/{key}" if prefix else str(key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _leaves(item, f"{prefix}.{index}")
+            yield from _leaves(item, f"{prefix}/{index}")
     elif isinstance(value, int | float):
         yield prefix, value
 

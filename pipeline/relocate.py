@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-from pipeline.tracking import Store, artifacts
+from pipeline.store import Store, artifacts
 
 # MLflow's tables that hold absolute paths below an experiment's folder
 PATHS = (

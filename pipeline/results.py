@@ -5,7 +5,7 @@ Nothing is checked out: at a commit, git and DVC's cache are read through DVC's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,8 +13,9 @@ from typing import Any
 
 from pipeline.console import warn
 from pipeline.files import digest, md5
-from pipeline.identity import Inputs, declared, files_of, params_of
+from pipeline.identity import Inputs, declared, files_of, member, params_of
 
+FORMAT = "2"  # of what is mirrored: runs of an earlier one are completed anew
 KINDS = ("train_", "optimize_")  # stages whose results are runs: models, and minimizers of quadratics
 
 
@@ -25,18 +26,21 @@ class Result:
     Attributes:
         sums: md5 by path, of all its files: the stage's outputs, reports and figures.
         revision: the commit that holds them; None: the working directory.
+        here: what git does not hold of it has been computed or pulled here. Of a commit whose files git all
+            holds nobody knows.
     """
 
     of: Inputs
     sums: dict[str, str]
     revision: str | None
+    here: bool | None = True
 
     @property
     def state(self) -> str:
         """A digest of all that is to be mirrored."""
         settings = (f"{key}={value}" for key, value in sorted(self.of.short_params.items()))
         files = (f"{path}:{sum_}" for path, sum_ in sorted(self.sums.items()))
-        return digest("\n".join([*settings, *files]).encode())
+        return digest("\n".join([FORMAT, *settings, *files]).encode())
 
     @contextmanager
     def files(self) -> Iterator[Any]:
@@ -61,13 +65,17 @@ class Found:
     commit: str | None = None
     holders: set[str] = field(default_factory=set)
     experiments: list[str] = field(default_factory=list)
+    here: bool = False
 
 
-def all_results() -> dict[str, Found]:
-    """Every result of this repository by its digest.
+def all_results(*, committed: bool = False) -> dict[str, Found]:
+    """Every result of this repository by its digest, of those that were computed or pulled here.
 
     Where several places have it, the files are those of the most complete one; of equals the working
     directory's before HEAD's before an experiment's.
+
+    Args:
+        committed: those that git alone has brought, too: a clone knows their numbers, and not their models.
     """
     from dvc.repo import Repo
     from dvc.repo.experiments.utils import exp_refs
@@ -97,7 +105,9 @@ def all_results() -> dict[str, Found]:
                 one.holders.add(revision)
             if name:
                 one.experiments.append(name)
-    return found
+            # an experiment comes by being run, or by `dvc exp pull`; HEAD, by `git clone`
+            one.here |= bool(name) if result.here is None else result.here
+    return {digest: one for digest, one in found.items() if one.here or committed}
 
 
 def results(revision: str | None) -> list[Result]:
@@ -107,9 +117,11 @@ def results(revision: str | None) -> list[Result]:
     with Repo(".", rev=revision) as repo:
         stages = {str(stage.name): stage for stage in repo.index.stages}
         makers = {str(out.def_path): stage for stage in stages.values() for out in stage.outs}
+        owned = _owned(repo, stages)
         found = []
-        for name, stage in sorted(stages.items()):
-            if not name.startswith(KINDS) or not _fresh(stage, makers):
+        for name, files in sorted(owned.items()):
+            stage = stages[name]
+            if not _fresh(stage, makers):
                 continue
             of = declared(repo, stage, lambda dep: str(dep.hash_info.value), _values)
             own = _sums(stage)
@@ -119,20 +131,25 @@ def results(revision: str | None) -> list[Result]:
                 continue
             if revision is not None and not all(repo.dvcfs.exists(path) for path in own):
                 continue
-            measured = [
-                maker
-                for maker in {id(item): item for path, item in makers.items() if _belongs(of, path)}.values()
-                if maker is not stage and _fresh(maker, makers)
-            ]
+            measured = [maker for maker in files if _fresh(stages[maker], makers)]
             sums = {
                 path: sum_
                 for maker in measured
-                for path, sum_ in _sums(maker).items()
-                if _belongs(of, path)
+                for path, sum_ in _sums(stages[maker]).items()
+                if path in files[maker]
                 and (repo.dvcfs.exists(path) if revision else not _changed({path: sum_}))
             }
-            params = params_of(sorted(measured, key=lambda item: str(item.name)), _values)
-            found.append(Result(replace(of, measured=params), own | sums, revision))
+            # a stage that draws several runs reads the sections of all
+            others = {member(other) for other in owned if member(other)[0] == of.family} - {
+                (of.family, of.name)
+            }
+            params = {
+                key: value
+                for key, value in params_of([stages[maker] for maker in sorted(measured)], _values).items()
+                if tuple(key.split(".")[:2]) not in others
+            }
+            here = True if revision is None else _cached(repo, stage)
+            found.append(Result(replace(of, measured=params), own | sums, revision, here))
         return found
 
 
@@ -171,12 +188,42 @@ def _sums(stage: Any) -> dict[str, str]:
     return {str(out.def_path): str(out.hash_info.value) for out in stage.outs}
 
 
+def _cached(repo: Any, stage: Any) -> bool | None:
+    """Whether DVC's cache has the stage's outputs; None: git holds all of them."""
+    sums = [out.hash_info.value for out in stage.outs if out.use_cache]
+    return all(repo.cache.local.exists(sum_) for sum_ in sums) if sums else None
+
+
 def _changed(sums: dict[str, str]) -> list[str]:
     return [path for path, sum_ in sums.items() if not Path(path).is_file() or md5(path) != sum_]
 
 
-def _belongs(of: Inputs, path: str) -> bool:
-    """Whether a path is that of a report or a figure of a result."""
-    folder, file = Path(path).parent, Path(path).name
-    figure = folder == Path("reports/figures") and file.startswith(f"{of.family}_{of.name}_")
-    return figure or folder == Path("reports", of.family, of.name)
+def _owned(repo: Any, stages: Mapping[str, Any]) -> dict[str, dict[str, set[str]]]:
+    """For each stage whose result is a run, the reports that others made of it, by the names of these stages.
+
+    By the graph: a report is of the run with the name of the member that made it (`evaluate_elbo@tuned`),
+    among those that this stage depends on. Where that leaves several, or the stage has no member and draws
+    several, the path decides.
+    """
+    import networkx as nx
+
+    owned: dict[str, dict[str, set[str]]] = {name: {} for name in stages if name.startswith(KINDS)}
+    for name, stage in stages.items():
+        if name in owned:
+            continue
+        read = {str(item.name) for item in nx.descendants(repo.index.graph, stage)} & owned.keys()
+        same = {run for run in read if member(run)[1] == member(name)[1]}
+        for path in (Path(str(out.def_path)) for out in stage.outs):
+            if path.parts[0] != "reports":
+                continue
+            bearing = sorted((run for run in same or read if _bears(path, *member(run))), key=len)
+            if len(same) == 1 or bearing:
+                owner = next(iter(same)) if len(same) == 1 else bearing[-1]
+                owned[owner].setdefault(name, set()).add(str(path))
+    return owned
+
+
+def _bears(path: Path, family: str, name: str) -> bool:
+    """Whether a path has the name of a run: it lies in its folder, or is a figure called by it."""
+    folder = Path("reports", family, name)
+    return folder in path.parents or path.name.startswith(f"{family}_{name}_")

@@ -97,10 +97,10 @@ def reproduce(clone: Path, root: Path) -> None:
 
 
 def environment(clone: Path, root: Path) -> dict[str, str]:
-    """This process's environment for the pipeline in `clone`: this Python, and a throwaway MLflow store."""
+    """This process's environment for the pipeline in `clone`: this Python, and no MLflow."""
     kept = _environment()
     kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
-    kept["MLFLOW_TRACKING_URI"] = f"sqlite:///{clone / 'mlflow.db'}"
+    kept["MLFLOW_TRACKING_URI"] = "none"
     # DVC would report from a process that outlives it and writes into a clone that is being removed
     kept["DVC_NO_ANALYTICS"] = "1"
     # and would leave a folder for each clone in /var/tmp

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from elbo.vae import LATENT, VAE, Decoder, Encoder
 from pipeline.console import warn
+from pipeline.packages import installed
 from pipeline.results import Result
-from pipeline.tracking import Store
+from pipeline.store import Store
 
 EXAMPLES = 3  # of one, torch.export would take the size of the batch for a constant
-REQUIREMENTS = ["torch==2.13.0", "numpy"]  # to infer them takes a process of its own
 
 
 class Mean(nn.Module):
@@ -78,10 +78,15 @@ def log(
                 pytorch_model=network,
                 signature=signature,
                 input_example=example.numpy(),
-                pip_requirements=REQUIREMENTS,
+                pip_requirements=requirements(),
             )
             ids[name] = str(logged.model_id)
     return ids
+
+
+def requirements() -> list[str]:
+    """What a served model needs; to infer it takes MLflow a process of its own."""
+    return [f"torch=={installed('torch')}", "numpy"]
 
 
 def _networks(model: VAE) -> list[tuple[str, nn.Module, Tensor]]:
@@ -111,9 +116,9 @@ def _load(result: Result, path: str) -> VAE | None:
         local = Path(folder, "weights.safetensors")
         try:
             files.get_file(path, str(local))
-        except OSError as error:  # DVC's cache may have lost it, and a remote may have it
-            where = result.revision or "hand"
-            warn(f"MLflow: the weights of {result.of.stage} are not at {where} ({error}); try `dvc pull`")
+        except OSError as error:  # DVC's cache may have lost it, and no remote has it
+            remedy = "`dvc pull` may bring them" if files.repo.config["remote"] else "`dvc repro` makes them"
+            warn(f"MLflow: the run of {result.of.stage} gets no model: no weights ({error}); {remedy}")
             return None
         with safe_open(local, "pt") as file:
             about = json.loads(file.metadata()["about"])

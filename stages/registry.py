@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.results import Found, Result
-from pipeline.tracking import Store
+from pipeline.store import Store
 
 TEXTS = {
     "vae-encoder": "Binary images (N, pixels) to the mean of q(z|x): points (N, 2) in the latent plane.",
     "vae-decoder": "Latents (N, 2) to E[x|z]: the probability of each pixel (N, pixels) to be 1.",
 }
 ALIASES = {  # by the metric that chooses
-    "best": "elbo.validation.elbo",
-    "best-on-test": "elbo.test.elbo",
+    "best": "elbo/validation/elbo",
+    "best-on-test": "elbo/test/elbo",
 }
 HELD_OUT = "data.validation"
 DESCRIPTION = (

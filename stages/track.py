@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from pathlib import Path
@@ -14,9 +15,17 @@ from stages.registry import choose_best, log_models
 def main() -> None:
     from dvc.exceptions import DvcException
 
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.track",
+        description="Completes MLflow from the files of what was computed here.",
+    )
+    parser.add_argument(
+        "--committed", action="store_true", help="also what git has brought: HEAD's results and experiments"
+    )
+    committed = parser.parse_args().committed
     os.chdir(_project())
     try:
-        whole = complete(log_models, choose_best)
+        whole = complete(log_models, choose_best, committed=committed)
     except DvcException as error:
         raise UserError(f"DVC cannot read this project: {error}") from None
     if not whole:

@@ -10,20 +10,22 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from tests.conftest import Project, clean_environment
 
+T = TypeVar("T")
 EVERY = {
     "vae/notebook", "vae/tuned", "classifier/annuli", "classifier/images",
     "quadratic/well_conditioned", "quadratic/ill_conditioned", "quadratic/high_dimensional",
 }  # fmt: skip
+PATIENCE = 180.0  # seconds, on a machine that is busy
 OURS = ("mlflow.source.", "mlflow.user")  # tags that name a machine
 
 
@@ -88,6 +90,20 @@ def files(client: MlflowClient, run_id: str, folder: str | None = None) -> Itera
             yield from files(client, run_id, item.path)
         else:
             yield item.path
+
+
+def wait_for(what: Callable[[], T]) -> T:
+    """What a process beside the test brings about, once it has."""
+    until = time.monotonic() + PATIENCE
+    while not (found := what()):
+        assert time.monotonic() < until, "it did not come about"
+        time.sleep(0.3)
+    return found
+
+
+def brought(project: Project) -> bool:
+    """Whether no journal of a training waits to be brought to its store."""
+    return not list((project.path / ".dvc/tmp/tracking").glob("*/*.jsonl"))
 
 
 def free_port() -> int:

@@ -9,7 +9,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from pipeline.relocate import moved_here
-from pipeline.tracking import Store, artifacts
+from pipeline.store import Store, artifacts
 from tests.conftest import Project, commit
 from tests.stores import runs, store
 

@@ -17,7 +17,7 @@ import pytest
 
 from pipeline.audit import compare
 from pipeline.lockfile import entries
-from tests.conftest import DOWN, Project, smallest
+from tests.conftest import OFF, Project, smallest
 
 QEMU = shutil.which("qemu-x86_64") or shutil.which("qemu-x86_64-static")
 MODELS = ("Haswell", "EPYC-Rome", "max")
@@ -52,7 +52,7 @@ def reproduce(project: Project, *targets: str, path: str = os.environ["PATH"]) -
     """By force; an idle thread sleeps, for one that spins would take its core from the emulator's others."""
     project.run(
         "dvc", "repro", "--force", "--no-run-cache", *targets,
-        MLFLOW_TRACKING_URI=DOWN, OMP_WAIT_POLICY="PASSIVE", PATH=path,
+        MLFLOW_TRACKING_URI=OFF, OMP_WAIT_POLICY="PASSIVE", PATH=path,
     )  # fmt: skip
 
 

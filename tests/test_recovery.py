@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from pipeline.lockfile import entries
-from tests.conftest import DOWN, OFFLINE, Project, clean_environment
+from tests.conftest import OFF, OFFLINE, Project, clean_environment
 from tests.test_everywhere import read_until, rest_of, start
 
 T = TypeVar("T")
@@ -78,17 +78,17 @@ def test_a_training_killed_twice_and_with_a_damaged_checkpoint_ends_with_the_sam
 ) -> None:
     longer(project)
     for count in (1, 2):
-        killed = start(project, "dvc", "repro", STAGE, MLFLOW_TRACKING_URI=DOWN)
+        killed = start(project, "dvc", "repro", STAGE, MLFLOW_TRACKING_URI=OFF)
         wait_for_checkpoint(project, count=count)
         kill_family(killed)
     newest = sorted(project.path.glob(".work/*/*.safetensors"))[-1]
     newest.write_bytes(newest.read_bytes()[:5000])
-    printed = project.run("dvc", "repro", STAGE, MLFLOW_TRACKING_URI=DOWN)
+    printed = project.run("dvc", "repro", STAGE, MLFLOW_TRACKING_URI=OFF)
     assert f"the checkpoint {newest.name} is damaged" in printed
     assert f"{STAGE}: goes on after epoch" in printed, printed
     assert [path.name for path in (project.path / ".work").iterdir()] == ["damaged"]
     weights, lock = ((project.path / path).read_bytes() for path in (WEIGHTS, "dvc.lock"))
-    project.run("dvc", "repro", "--force", "--single-item", STAGE, MLFLOW_TRACKING_URI=DOWN)
+    project.run("dvc", "repro", "--force", "--single-item", STAGE, MLFLOW_TRACKING_URI=OFF)
     assert (project.path / WEIGHTS).read_bytes() == weights
     assert (project.path / "dvc.lock").read_bytes() == lock
 
@@ -98,20 +98,20 @@ def test_when_dvc_alone_is_killed_the_next_one_waits_for_its_child_and_trains_no
     project: Project,
 ) -> None:
     longer(project)
-    killed = start(project, "dvc", "repro", STAGE, MLFLOW_TRACKING_URI=DOWN)
+    killed = start(project, "dvc", "repro", STAGE, MLFLOW_TRACKING_URI=OFF)
     wait_for_checkpoint(project)
     child = child_of(killed, "stages.train_vae")
     child.suspend()  # until the other waits for it
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait(timeout=300)
-    second = start(project, "dvc", "repro", STAGE, MLFLOW_TRACKING_URI=DOWN)
+    second = start(project, "dvc", "repro", STAGE, MLFLOW_TRACKING_URI=OFF)
     printed = read_until(second, "another process is at work on it in this folder; waiting for it to end")
     child.resume()
     printed += rest_of(second)
     assert "trained by another process on the same inputs; its files are taken" in printed
     assert printed.count("epoch ") == 0
     weights = (project.path / WEIGHTS).read_bytes()
-    project.run("dvc", "repro", "--force", "--single-item", STAGE, MLFLOW_TRACKING_URI=DOWN)
+    project.run("dvc", "repro", "--force", "--single-item", STAGE, MLFLOW_TRACKING_URI=OFF)
     assert (project.path / WEIGHTS).read_bytes() == weights
 
 
@@ -124,7 +124,7 @@ def test_a_training_that_dvc_could_not_record_any_more_is_not_repeated_but_a_dam
     longer(project, 9)
     shutil.rmtree(project.path / ".dvc/tmp/turns")
     before = entries(project.path / "dvc.lock")[STAGE]
-    killed = start(project, "dvc", "repro", STAGE, MLFLOW_TRACKING_URI=DOWN)
+    killed = start(project, "dvc", "repro", STAGE, MLFLOW_TRACKING_URI=OFF)
     wait_for(lambda: list(family(killed, "stages.train_vae")))
     psutil.Process(killed.pid).suspend()  # it will record nothing
     (offer,) = wait_for(lambda: folders(project.path / ".dvc/tmp/turns"))
@@ -133,13 +133,13 @@ def test_a_training_that_dvc_could_not_record_any_more_is_not_repeated_but_a_dam
     weights = (offer / WEIGHTS).read_bytes()
     if damage:
         (offer / WEIGHTS).write_bytes(weights[:-1])
-    printed = project.run("dvc", "repro", STAGE, MLFLOW_TRACKING_URI=DOWN)
+    printed = project.run("dvc", "repro", STAGE, MLFLOW_TRACKING_URI=OFF)
     assert ("a run that ended before DVC had recorded it; its files are taken" in printed) is not damage
     assert printed.count("epoch ") <= 9 * damage
     assert (project.path / WEIGHTS).read_bytes() == weights
     assert not list(project.path.glob(".work/*/*.safetensors"))
     # once it is recorded, force means what it says
-    printed = project.run("dvc", "repro", "--force", "--single-item", STAGE, MLFLOW_TRACKING_URI=DOWN)
+    printed = project.run("dvc", "repro", "--force", "--single-item", STAGE, MLFLOW_TRACKING_URI=OFF)
     assert printed.count("epoch ") == 9
     assert (project.path / WEIGHTS).read_bytes() == weights
 
@@ -149,7 +149,7 @@ def test_a_training_that_dvc_could_not_record_any_more_is_not_repeated_but_a_dam
 )
 def test_a_stage_that_is_told_to_stop_says_so(project: Project, number: int, code: int, word: str) -> None:
     longer(project, 3000)
-    first = start(project, "python", "-m", "stages.train_vae", "notebook", MLFLOW_TRACKING_URI=DOWN)
+    first = start(project, "python", "-m", "stages.train_vae", "notebook", MLFLOW_TRACKING_URI=OFF)
     wait_for_checkpoint(project)
     first.send_signal(number)
     printed, _ = first.communicate(timeout=300)
@@ -186,11 +186,11 @@ def test_a_program_that_is_stopped_while_it_imports_says_so(
 @pytest.mark.slow
 def test_of_two_at_once_the_second_says_who_is_at_work(project: Project) -> None:
     longer(project)
-    first = start(project, "dvc", "repro", STAGE, MLFLOW_TRACKING_URI=DOWN)
+    first = start(project, "dvc", "repro", STAGE, MLFLOW_TRACKING_URI=OFF)
     wait_for_checkpoint(project)
     child = child_of(first, "stages.train_vae")
     child.suspend()
-    printed = project.run("dvc", "repro", STAGE, status=255, MLFLOW_TRACKING_URI=DOWN)
+    printed = project.run("dvc", "repro", STAGE, status=255, MLFLOW_TRACKING_URI=OFF)
     child.resume()
     assert "is busy, it is being blocked by" in printed
     assert f"(PID {first.pid})" in printed
@@ -217,7 +217,7 @@ def test_a_disk_that_fills_up_is_said_and_the_next_run_completes(
     done = subprocess.run(
         ["dvc", "repro"],
         cwd=project.path,
-        env=clean_environment() | OFFLINE | {"MLFLOW_TRACKING_URI": DOWN},
+        env=clean_environment() | OFFLINE | {"MLFLOW_TRACKING_URI": OFF},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -228,7 +228,7 @@ def test_a_disk_that_fills_up_is_said_and_the_next_run_completes(
     assert "Traceback" not in done.stdout
     (project.path / "params.yaml").write_text(params)
     project.run("python", "-m", "pipeline.doctor", "--first")
-    assert project.repro(MLFLOW_TRACKING_URI=DOWN) == []
+    assert project.repro(MLFLOW_TRACKING_URI=OFF) == []
     assert (project.path / "dvc.lock").read_bytes() == before
 
 
@@ -237,6 +237,6 @@ def test_a_checkpoint_on_a_full_disk_costs_no_training(project: Project) -> None
     shutil.rmtree(project.path / ".work", ignore_errors=True)
     (project.path / ".work").write_text("a file where the folder of checkpoints should be")
     weights = (project.path / WEIGHTS).read_bytes()
-    printed = project.run("dvc", "repro", "--force", "--single-item", STAGE, MLFLOW_TRACKING_URI=DOWN)
+    printed = project.run("dvc", "repro", "--force", "--single-item", STAGE, MLFLOW_TRACKING_URI=OFF)
     assert printed.count("no checkpoints can be written") == 1
     assert (project.path / WEIGHTS).read_bytes() == weights

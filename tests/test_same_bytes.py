@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.params import read
-from tests.conftest import DOWN, Project
+from tests.conftest import OFF, Project
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ def test_a_temporary_experiment_beside_a_heavy_process_with_other_settings_of_li
     project = small.copy(tmp_path / "project")
     with heavy_process():
         printed = project.run(
-            "dvc", "exp", "run", "--temp", "--force", "-n", "again", MLFLOW_TRACKING_URI=DOWN,
+            "dvc", "exp", "run", "--temp", "--force", "-n", "again", MLFLOW_TRACKING_URI=OFF,
             OMP_THREAD_LIMIT="1", OMP_MAX_ACTIVE_LEVELS="0", OMP_NUM_THREADS="1", MKL_CBWR="AVX",
             ATEN_CPU_CAPABILITY="default", ONEDNN_MAX_CPU_ISA="SSE41", DNNL_MAX_CPU_ISA="SSE41",
             NPY_ENABLE_CPU_FEATURES="AVX2", OPENBLAS_CORETYPE="Prescott",

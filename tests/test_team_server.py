@@ -15,7 +15,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.conftest import Project, clean_environment
-from tests.stores import EVERY, content, files, free_port, runs, serving, store
+from tests.stores import EVERY, brought, content, files, free_port, runs, serving, store, wait_for
 from tests.test_readme import README
 
 
@@ -76,6 +76,7 @@ def test_the_readmes_lines_bring_up_a_server_on_postgresql_that_has_it_all(
         project.run(
             "dvc", "repro", "--force", "--single-item", "train_vae@notebook", MLFLOW_TRACKING_URI=address
         )  # fmt: skip
+        wait_for(lambda: brought(project))
         assert runs(address)["vae/notebook"].info.status == "FINISHED"
         project.run("python", "-m", "stages.track", MLFLOW_TRACKING_URI=address)
         assert content(address) == undisturbed

@@ -80,9 +80,8 @@ def test_the_pipeline_runs_in_a_clone_that_is_removed_and_touches_nothing_here(m
         MLFLOW_TRACKING_URI="sqlite:///mine.db",
         MNIST_MIRROR="mirrors/mnist",
     )
-    clone = rf"{temporary}/verify-\w+/clone"
     assert "Running stage 'train'" in printed
-    assert re.search(rf"DVC_SECRET None sqlite:///{clone}/mlflow.db\n", printed)
+    assert "DVC_SECRET None none\n" in printed
     assert f"mirror {mini.path / 'mirrors/mnist'} published.gz\n" in printed
     assert "BYTES: all 1 cached outputs" in printed
     assert printed.splitlines()[-1] == "verify: passed, 1 number in 1 file compared"

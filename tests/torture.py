@@ -25,7 +25,7 @@ from pathlib import Path
 
 from pipeline.audit import change
 from tests.closure import ROOT
-from tests.conftest import DOWN, OFFLINE, Project, clean_environment, commit, copy_of_tree, smallest
+from tests.conftest import OFF, OFFLINE, Project, clean_environment, commit, copy_of_tree, smallest
 from tests.faults import damage, rewind, strike
 
 KINDS = ("kill stage", "kill dvc", "kill both")
@@ -142,7 +142,7 @@ def timed(project: Project, *target: str) -> Base:
     """Runs a copy undisturbed: its dvc.lock is what all others have to end with."""
     twin = project.copy(project.path.with_name(f"{project.path.name}-twin"))
     began = time.monotonic()
-    twin.run("dvc", "repro", *target, MLFLOW_TRACKING_URI=DOWN)
+    twin.run("dvc", "repro", *target, MLFLOW_TRACKING_URI=OFF)
     seconds = time.monotonic() - began
     lock = (twin.path / "dvc.lock").read_bytes()
     # of the whole pipeline each fault begins somewhere in the middle, so the copy is of what is complete
@@ -204,7 +204,7 @@ def dvc(project: Project, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 def surroundings() -> dict[str, str]:
-    return clean_environment() | OFFLINE | {"MLFLOW_TRACKING_URI": DOWN}
+    return clean_environment() | OFFLINE | {"MLFLOW_TRACKING_URI": OFF}
 
 
 def disturb(base: Base, project: Project, kind: str, draw: random.Random) -> tuple[bool, str]:
