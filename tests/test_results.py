@@ -1,0 +1,144 @@
+"""Whose run a file belongs to, and which results are of this clone: by a small pipeline of DVC."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.results import all_results, results
+from tests.conftest import Project, commit
+
+# names that begin with one another, and one that a VAE and a classifier share
+PIPELINE = """
+vars: [params.yaml]
+stages:
+  train_vae:
+    matrix: {variant: "${vae}"}
+    cmd: sh write.sh models/vae/${item.variant}
+    params: ["vae.${item.variant}"]
+    outs: ["models/vae/${item.variant}"]
+  evaluate_elbo:
+    matrix: {variant: "${vae}"}
+    cmd: sh write.sh reports/vae/${item.variant}/elbo.json
+    deps: ["models/vae/${item.variant}", models/classifier/images]
+    params: ["vae.${item.variant}.activation"]
+    metrics: ["reports/vae/${item.variant}/elbo.json": {cache: false}]
+  render_vae:
+    matrix: {variant: "${vae}"}
+    cmd: sh write.sh reports/figures/vae_${item.variant}_deep.png
+    deps: ["reports/vae/${item.variant}/elbo.json"]
+    params: ["vae.${item.variant}.activation"]
+    plots: ["reports/figures/vae_${item.variant}_deep.png": {cache: false}]
+  train_classifier:
+    matrix: {name: "${classifier}"}
+    cmd: sh write.sh models/classifier/${item.name}
+    params: ["classifier.${item.name}"]
+    outs: ["models/classifier/${item.name}"]
+  render_classifiers:
+    cmd: >-
+      sh write.sh reports/figures/classifier_images_curves.png
+      reports/figures/classifier_images_more_curves.png
+    deps: [models/classifier/images, models/classifier/images_more]
+    params: [figures, classifier.images_more]
+    plots:
+      - reports/figures/classifier_images_curves.png: {cache: false}
+      - reports/figures/classifier_images_more_curves.png: {cache: false}
+  optimize_quadratic:
+    matrix: {problem: "${quadratic}"}
+    cmd: sh write.sh reports/quadratic/${item.problem}/metrics.json
+    params: ["quadratic.${item.problem}"]
+    metrics: ["reports/quadratic/${item.problem}/metrics.json": {cache: false}]
+  render_quadratic:
+    matrix: {problem: "${quadratic}"}
+    cmd: sh write.sh reports/figures/quadratic_${item.problem}_loss.png
+    deps: ["reports/quadratic/${item.problem}/metrics.json"]
+    params: ["quadratic.${item.problem}"]
+    plots: ["reports/figures/quadratic_${item.problem}_loss.png": {cache: false}]
+  render_report:
+    cmd: sh write.sh reports/README.md
+    deps: [reports/figures, reports/vae]
+    outs: [reports/README.md: {cache: false}]
+"""
+PARAMS = """
+vae:
+  tuned: {lr: 1, activation: relu}
+  tuned_deep: {lr: 2, activation: relu}
+  images: {lr: 3, activation: relu}
+classifier:
+  images: {lr: 4}
+  images_more: {lr: 5}
+quadratic:
+  steep: {lr: 6}
+  steep_more: {lr: 7}
+figures: {dpi: 100}
+"""
+WRITE = 'for path; do mkdir -p "$(dirname "$path")"; echo "{\\"path\\": \\"$path\\"}" > "$path"; done\n'
+
+
+@pytest.fixture(scope="module")
+def mini(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = Project(tmp_path_factory.mktemp("results") / "mini")
+    project.path.mkdir()
+    for name, text in {"dvc.yaml": PIPELINE, "params.yaml": PARAMS, "write.sh": WRITE}.items():
+        (project.path / name).write_text(text)
+    project.run("git", "init", "-q", "-b", "main")
+    project.run("git", "config", "user.email", "tests@example.org")
+    project.run("git", "config", "user.name", "Tests")
+    project.run("dvc", "init", "-q")
+    project.repro()
+    commit(project)
+    return project
+
+
+def test_no_file_and_no_param_of_one_is_in_the_run_of_another(
+    mini: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(mini.path)
+    found = {result.of.stage: result for result in results(None)}
+    figures = "reports/figures"
+    assert {stage: set(result.sums) for stage, result in found.items()} == {
+        f"train_vae@{name}": {
+            f"models/vae/{name}", f"reports/vae/{name}/elbo.json", f"{figures}/vae_{name}_deep.png",
+        }
+        for name in ("tuned", "tuned_deep", "images")
+    } | {
+        f"train_classifier@{name}": {f"models/classifier/{name}", f"{figures}/classifier_{name}_curves.png"}
+        for name in ("images", "images_more")
+    } | {
+        f"optimize_quadratic@{name}": {
+            f"reports/quadratic/{name}/metrics.json", f"{figures}/quadratic_{name}_loss.png",
+        }
+        for name in ("steep", "steep_more")
+    }  # fmt: skip
+    params = {stage: result.of.short_params for stage, result in found.items()}
+    assert params["train_vae@tuned"] == {"lr": 1, "activation": "relu"}
+    assert params["train_vae@images"] == {"lr": 3, "activation": "relu"}
+    assert params["train_classifier@images"] == {"lr": 4, "figures.dpi": 100}
+    assert params["train_classifier@images_more"] == {"lr": 5, "figures.dpi": 100}
+    assert params["optimize_quadratic@steep"] == {"lr": 6}
+
+
+def test_what_git_alone_has_brought_is_no_result_of_this_clone(
+    mini: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mini.run("dvc", "exp", "run", "-n", "warmer", "-S", "vae.tuned.lr=10")
+    clone = Project(tmp_path / "clone")
+    mini.run("git", "clone", "-q", str(mini.path), str(clone.path))
+    clone.run("git", "fetch", "-q", "origin", "refs/exps/*:refs/exps/*")
+    monkeypatch.chdir(clone.path)
+    # a quadratic is all in git, and lies here
+    assert {one.result.of.family for one in all_results().values()} == {"quadratic"}
+    every = {one.result.of.stage: one for one in all_results(committed=True).values()}
+    assert len(every) == 7
+    assert len(all_results(committed=True)) == 8
+    # what is computed, or pulled, is
+    clone.run("dvc", "repro", "train_vae@images")
+    monkeypatch.chdir(mini.path)
+    found = all_results()
+    assert [one.experiments for one in found.values() if one.result.of.params.get("vae.tuned.lr") == 10] == [
+        ["warmer"]
+    ]
+    monkeypatch.chdir(clone.path)
+    mine = {one.result.of.stage for one in all_results().values() if one.result.of.family != "quadratic"}
+    assert mine == {"train_vae@images"}
