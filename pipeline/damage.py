@@ -96,11 +96,14 @@ def mlflow_store() -> Iterator[Finding]:
 
     It is opened to be written: so SQLite itself rolls back what a killed process left half-done.
     """
+    from filelock import FileLock
+
     path = Path("mlflow.db")
     if not path.is_file():
         return
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=rw", uri=True)) as store:
+        # a tracker that has just started makes its tables
+        with FileLock(f"{path}.lock"), closing(sqlite3.connect(f"file:{path}?mode=rw", uri=True)) as store:
             sound = store.execute("PRAGMA quick_check").fetchone()[0] == "ok"
             tables = {row[0] for row in store.execute("SELECT name FROM sqlite_master")}
             if sound and "runs" in tables:

@@ -11,7 +11,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.conftest import OFFLINE, Project, clean_environment, commit
-from tests.stores import brought, content, every_run, store, wait_for
+from tests.stores import EVERY, brought, content, every_run, store, wait_for
 
 
 def without_store(project: Project) -> Project:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
+import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from dvc.repo import Repo
 from pipeline.guard import FIRST
 from pipeline.packages import MATTER, NO_MATTER
 from pipeline.stale import look
+from stages import models
 from tests.closure import EXEMPT, ROOMS, ROOT, closure, imports, loaded_sections, packages
 from tests.conftest import Project, commit
 
@@ -133,3 +137,23 @@ def test_the_check_finds_each_way_in_which_what_is_committed_can_be_stale(
     assert "dvc.lock is out of date" in printed
     assert "Remove them: rm -r reports/typed_by_hand.csv" in printed
     assert "Traceback" not in printed
+
+
+def test_torch_has_one_version_wherever_it_is_written() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (pinned,) = (line for line in project["dependencies"] if line.startswith("torch=="))
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    written = {
+        f"{name}: {found}"
+        for name in listed.splitlines()
+        if Path(name).suffix in {".md", ".py", ".sh", ".toml", ".txt", ".yml", ""} and (ROOT / name).is_file()
+        for found in re.findall(r"\btorch==\d[\d.]*\d", (ROOT / name).read_text(errors="replace"))
+        if found != pinned
+    }
+    assert not written, f"pyproject.toml has {pinned}"
+
+
+def test_a_served_model_asks_for_the_torch_that_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = "9.9.9"
+    monkeypatch.setattr(models, "installed", lambda _package: version)
+    assert f"torch=={version}" in models.requirements()
