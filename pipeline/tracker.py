@@ -161,7 +161,7 @@ def serve(root: Path) -> None:
             tracker = Tracker(folder)
             busy = time.monotonic()
             # a failure is not waited after: whoever mends it may have set another variable
-            while time.monotonic() - busy < (0 if tracker.failed else IDLE):
+            while tracker.waiting() or (not tracker.failed and time.monotonic() - busy < IDLE):
                 if not os.path.samestat(os.fstat(lock.fileno()), (folder / "lock").stat()):
                     return
                 if tracker.replaced():  # MLflow would go on with the old one

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,31 @@ def test_what_fails_is_said_once_by_the_stage_or_after_it(
     tracking.say_faults(folder)
     assert capsys.readouterr().err.count(expected) == 1
     assert not list(folder.glob("*.*"))
+
+
+def test_a_store_that_fails_is_asked_once_a_training(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    class Down:
+        def __init__(self) -> None:
+            asked.append(self)
+            raise ConnectionError("the server is down")
+
+    monkeypatch.setattr(module, "Store", Down)
+    monkeypatch.setattr(module, "POLL", 0.05)
+    live = Live(of(), {})
+    serving = threading.Thread(target=module.serve, args=(tmp_path,), daemon=True)
+    serving.start()
+    wait_for(lambda: list(folder.glob("*.fault")))
+    live.log({"epoch": 1, "loss": 1.0})
+    threading.Event().wait(0.5)  # it goes on looking
+    live.finish()
+    serving.join(module.IDLE / 2)  # and is soon gone
+    assert not serving.is_alive()
+    tracking.say_faults(folder)
+    assert (len(asked), capsys.readouterr().err.count("MLflow is not tracking train_vae@tuned")) == (1, 1)
 
 
 def test_make_track_brings_what_a_tracker_that_was_killed_had_not(folder: Path, tmp_path: Path) -> None:
