@@ -1,4 +1,4 @@
-"""What MLflow costs a training stage: the stage with a tracker that has to start, in turn with tracking off."""
+"""What MLflow costs a training stage: the stage while a tracker starts, in turn with tracking off."""
 
 from __future__ import annotations
 
