@@ -21,10 +21,10 @@ test: .venv/installed-test  ## install and run the tests
 	pytest
 
 spine: .venv/installed-test  ## the same, and of the slow tests those that every change has to pass
-	pytest -m 'spine or not (slow or processors)' --dist loadgroup
+	pytest -m 'spine or not (slow or processors)'
 
 slow: .venv/installed-test  ## the tests that take minutes each: queues, servers, kills, a whole reproduction
-	pytest -m slow --dist loadgroup
+	pytest -m slow
 
 processors: .venv/installed-test  ## the same bytes on emulated processors (needs qemu-user; ONLY=Haswell)
 	pytest -m processors $(if $(ONLY),-k '$(ONLY)')

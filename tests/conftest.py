@@ -35,10 +35,20 @@ OFFLINE = {
 OFF = "none"  # of MLflow: where tracking is another test's
 
 
+@pytest.hookimpl(trylast=True)  # after marks have left tests out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts tests of the reproduced project last, but one: a worker makes it while the other has the rest."""
-    needing = [item for item in items if "reproduced" in getattr(item, "fixturenames", ())]
-    items[:] = [*needing[:1], *(item for item in items if item not in set(needing)), *needing[1:]]
+    """Puts tests of the reproduced project last, but one: a worker makes it while the other has the rest.
+
+    Of each kind the slow come first, so that no worker ends with a long one while the other is idle.
+    """
+
+    def needing(item: pytest.Item) -> bool:
+        return "reproduced" in getattr(item, "fixturenames", ())
+
+    items.sort(key=lambda item: (needing(item), item.get_closest_marker("slow") is None))
+    if one := next(filter(needing, items), None):
+        items.remove(one)
+        items.insert(0, one)
 
 
 @dataclass(frozen=True)
