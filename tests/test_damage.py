@@ -60,6 +60,8 @@ def test_a_damaged_file_in_a_folder_that_a_stage_wrote_reaches_no_other_stage(
     assert path.read_bytes() != whole
     printed = project.run("dvc", "repro", "binarize", status=255)
     assert "binarize would read what no stage wrote:\n  data/raw/uci-digits/train-images" in printed
+    assert "`make doctor`" in printed
+    assert "Traceback" not in printed
     assert "is a copy of that damaged object" in examine(project, status=int(recorded))
     project.run("dvc", "repro", "binarize")
     assert path.read_bytes() == whole

@@ -109,25 +109,6 @@ def test_a_flipped_bit_in_the_cache_is_mended_from_the_working_copy(project: Pro
     assert path.stat().st_mode & 0o777 == 0o444
 
 
-@pytest.mark.slow
-def test_a_flipped_bit_in_the_cache_reaches_no_stage(project: Project) -> None:
-    path, copy = cached(project, "data/binarized.npz"), project.path / "data/binarized.npz"
-    whole, lock = copy.read_bytes(), (project.path / "dvc.lock").read_bytes()
-    flip(path)
-    copy.unlink()
-    project.edit(r"(\n  notebook:[\s\S]*?)    lr: 0.0003", r"\1    lr: 0.0004")
-    # DVC takes the damaged object out of its cache, and believes it; the stage that would read it does not
-    printed = project.run("dvc", "repro", "train_vae@notebook", status=255)
-    assert "train_vae@notebook would read what no stage wrote:\n  data/binarized.npz" in printed
-    assert "`make doctor`" in printed
-    assert "Traceback" not in printed
-    assert "is a copy of that damaged object" in examine(project, status=1)
-    project.edit(r"(\n  notebook:[\s\S]*?)    lr: 0.0004", r"\1    lr: 0.0003")
-    assert project.repro() == ["binarize"]
-    assert copy.read_bytes() == whole
-    assert (project.path / "dvc.lock").read_bytes() == lock
-
-
 def test_outputs_deleted_or_edited_by_hand_come_back(project: Project) -> None:
     lock = (project.path / "dvc.lock").read_bytes()
     edited, deleted = (project.path / f"models/vae/{name}.safetensors" for name in ("notebook", "tuned"))

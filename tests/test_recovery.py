@@ -200,17 +200,9 @@ def test_of_two_at_once_the_second_says_who_is_at_work(project: Project) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("limit", "message"),
-    [
-        (2_000, "disk I/O error"),  # DVC's own, of its database
-        (3_000_000, "File too large: models/vae/notebook.safetensors\n  The file would exceed a size limit"),
-    ],
-)
-def test_a_disk_that_fills_up_is_said_and_the_next_run_completes(
-    project: Project, limit: int, message: str
-) -> None:
-    """By a limit on the size of files: the first write beyond it fails, be it ours or DVC's."""
+def test_a_disk_that_fills_up_is_said_and_the_next_run_completes(project: Project) -> None:
+    """By a limit on the size of files; torture has smaller ones too, by which DVC's own writes fail."""
+    limit = 3_000_000
     before = (project.path / "dvc.lock").read_bytes()
     params = (project.path / "params.yaml").read_text()
     project.edit("seed: 305", "seed: 306", count=0)
@@ -224,7 +216,8 @@ def test_a_disk_that_fills_up_is_said_and_the_next_run_completes(
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
     assert done.returncode != 0, done.stdout
-    assert message in done.stdout, done.stdout
+    said = "File too large: models/vae/notebook.safetensors\n  The file would exceed a size limit"
+    assert said in done.stdout, done.stdout
     assert "Traceback" not in done.stdout
     (project.path / "params.yaml").write_text(params)
     project.run("python", "-m", "pipeline.doctor", "--first")

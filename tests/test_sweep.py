@@ -58,7 +58,7 @@ def swept(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Proj
     project = without_store(reproduced.copy(tmp_path_factory.mktemp("swept") / "project"))
     (line,) = re.findall(r"^(dvc exp run --queue .*)$", README, re.M)
     project.run(*shlex.split(line.replace("data.validation=10000", "data.validation=200")))
-    project.run("dvc", "exp", "run", "--queue", "-n", WHOLE, "-S", "quadratic.well_conditioned.lr=0.7")
+    project.run("dvc", "exp", "run", "--queue", "-n", WHOLE, "-S", "quadratic.well_conditioned.lr=0.001")
     project.run("dvc", "queue", "start", "-j", "2")
     while re.search("Queued|Running", project.run("dvc", "queue", "status")):
         time.sleep(1)
@@ -75,8 +75,16 @@ def test_a_sweep_in_the_queue_stands_in_mlflow_as_in_dvc_to_the_last_digit(
     swept: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = swept
-    rows = {name: row for name, row in shown(project).items() if name not in ("workspace", "main")}
+    rows = {name: row for name, row in shown(project).items() if name != "workspace"}
+    baseline = rows.pop("main")
     assert len(rows) == 4
+    assert (
+        rows[WHOLE]["quadratic.well_conditioned.lr"] == "0.001" != baseline["quadratic.well_conditioned.lr"]
+    )
+    loss = "reports/quadratic/well_conditioned/metrics.json:log10_final_loss"
+    assert float(rows[WHOLE][loss]) > float(baseline[loss])
+    elbo = "reports/vae/tuned/elbo.json:test.elbo"
+    assert rows[WHOLE][elbo] == baseline[elbo]
     monkeypatch.chdir(project.path)
     sections = set(read("params.yaml"))
     found: dict[str, list[tuple[str, Run]]] = defaultdict(list)
