@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
-from pipeline import damage, mending, packages
+from pipeline import damage, git_checks, mending, packages
 from pipeline.console import UserError, run, say
 from pipeline.mending import Check, Finding
 from pipeline.params import read
@@ -31,6 +31,8 @@ def main() -> None:
     )
     parser.add_argument("--first", action="store_true", help="mend what would stop or falsify the pipeline")
     if parser.parse_args().first:
+        for finding in git_checks.missing_repository():
+            raise UserError(text(finding))
         if mending.at_work():
             return  # nothing of its may be touched; the dvc that comes next says who it is
         for check in (*mending.FIRST, damage.run_cache, damage.referenced):
@@ -145,12 +147,6 @@ def params() -> Iterator[Finding]:
         yield _open(str(error), "`git diff params.yaml` shows what changed")
 
 
-def git() -> Iterator[Finding]:
-    lock = Path(".git/index.lock")
-    if lock.exists():
-        yield _open(f"{lock} is there: a git is at work, or was killed", f"if none is: `rm {lock}`")
-
-
 def checkpoints() -> Iterator[Finding]:
     waiting = [path for path in Path(".work").glob("*") if any(path.glob("*.safetensors"))]
     waiting = [path for path in waiting if path.name != mending.ASIDE.name]
@@ -174,7 +170,7 @@ CHECKS: dict[str, Check] = {
     "room on the disk": room,
     "permissions": permissions,
     "params.yaml": params,
-    "git": git,
+    "git": git_checks.git,
     "dvc.lock": mending.dvc_lock,
     "DVC's list of who is at work": mending.rwlock,
     "DVC's locks": mending.hardlink_locks,

@@ -54,9 +54,8 @@ def dvc_lock() -> Iterator[Finding]:
         )
         return
     kept = set_aside(LOCK)
-    done = subprocess.run(["git", "show", f"HEAD:./{LOCK}"], capture_output=True)
-    if done.returncode == 0:
-        write_bytes(LOCK, done.stdout)
+    if content_of_head := _at_head():
+        write_bytes(LOCK, content_of_head)
         source = "HEAD's is in its place"
     else:
         source = "a new one will be written"
@@ -65,6 +64,15 @@ def dvc_lock() -> Iterator[Finding]:
         f"{source} ({kept} has the damaged one); `dvc repro` takes what has run meanwhile from its cache",
         True,
     )
+
+
+def _at_head() -> bytes:
+    """What HEAD has as dvc.lock; nothing where there is no git, or no such file."""
+    try:
+        done = subprocess.run(["git", "show", f"HEAD:./{LOCK}"], capture_output=True)
+    except FileNotFoundError:
+        return b""
+    return done.stdout if done.returncode == 0 else b""
 
 
 def _fault() -> str:

@@ -107,7 +107,10 @@ def _names(status: dict[str, Any]) -> list[str]:
 
 
 def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout
+    try:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        raise UserError("git cannot say which files it has; `make doctor` says why") from None
 
 
 if __name__ == "__main__":

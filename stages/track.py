@@ -14,6 +14,7 @@ from stages.registry import choose_best, log_models
 
 def main() -> None:
     from dvc.exceptions import DvcException
+    from pygit2 import GitError  # of a repository that belongs to another user
 
     parser = argparse.ArgumentParser(
         prog="python -m stages.track",
@@ -26,8 +27,8 @@ def main() -> None:
     os.chdir(_project())
     try:
         whole = complete(log_models, choose_best, committed=committed)
-    except DvcException as error:
-        raise UserError(f"DVC cannot read this project: {error}") from None
+    except (DvcException, GitError) as error:
+        raise UserError(f"DVC cannot read this project: {error}\n  `make doctor` says what to do.") from None
     if not whole:
         sys.exit(1)
 
