@@ -10,7 +10,7 @@ help:  ## this list
 repro: .venv/installed  ## install into .venv, run the pipeline (only what changed), complete MLflow, sum up
 	@python -m pipeline.doctor --first
 	python -m stages.check
-	@echo 'dvc repro'; dvc repro || { echo '`make doctor` looks at what may be wrong here' >&2; false; }
+	@echo 'dvc repro'; python -m pipeline.reproduce
 	@python -m stages.track || true
 	@python -m stages.summary
 
@@ -80,13 +80,14 @@ clean:  ## remove all that git ignores: .venv, data, models, caches, MLflow's st
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
-	pip install -q -c constraints.txt -e .
+	@echo 'Installing some 150 packages into .venv, which takes minutes: 1.5 GB, or 7 GB where torch comes with CUDA'
+	pip install -c constraints.txt -e .
 	@touch $@
 
 .venv/installed-test: .venv/installed
-	pip install -q -c constraints.txt -e '.[test]'
+	pip install -c constraints.txt -e '.[test]'
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	pip install -q -c constraints.txt -e '.[dev]'
+	pip install -c constraints.txt -e '.[dev]'
 	@touch .venv/installed-test $@  # which is a part of it

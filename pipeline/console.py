@@ -6,12 +6,18 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
+SILENCE = 15.0  # seconds
+_said_at = [0.0]  # when the last line was written
+_now: list[str] = []  # what `progress` is at
 
 
 class Terminated(BaseException):
@@ -29,6 +35,7 @@ def damaged(path: Path | str, fault: object) -> UserError:
 
 def say(message: str) -> None:
     """Writes one line to standard error, above a progress bar if one is drawn."""
+    _said_at[0] = time.monotonic()
     if sys.stderr.isatty():
         from tqdm import tqdm
 
@@ -43,16 +50,53 @@ def warn(message: str) -> None:
 
 
 def progress(items: Iterable[T], *, total: int, label: str, unit: str, done: int = 0) -> Iterable[T]:
-    """`items` behind a bar on a terminal; in a log they pass through, and the caller's lines are all.
+    """`items` behind a bar on a terminal; in a log the caller's lines are all, unless it is silent for long.
 
     Args:
+        unit: what an item is, in the singular; items that are words are told by name.
         done: how many of `total` lie behind already.
     """
+    told = _told(items, total, unit, done)
     if not sys.stderr.isatty():
-        return items
+        return told
     from tqdm import tqdm
 
-    return tqdm(items, total=total, initial=done, desc=label, unit=unit, leave=False, dynamic_ncols=True)
+    return tqdm(told, total=total, initial=done, desc=label, unit=unit, leave=False, dynamic_ncols=True)
+
+
+def _told(items: Iterable[T], total: int, unit: str, done: int) -> Iterator[T]:
+    """`items`; while the next one is being made, or is used, `_watch` knows which it is."""
+    began = time.monotonic()
+    number = done
+    _now[:] = [f"{unit} {number + 1} of {total}"]
+    for item in items:
+        if isinstance(item, str):  # a part of the work that begins now; else one that was done meanwhile
+            _now[:] = [f"{unit} {number + 1} of {total}, {item}"]
+        number += 1
+        yield item
+        if not isinstance(item, str) and number < total:
+            left = (time.monotonic() - began) / (number - done) * (total - number)
+            _now[:] = [f"{unit} {number + 1} of {total}, about {max(1, round(left))} s left"]
+    _now.clear()
+
+
+@contextmanager
+def _watch(name: str) -> Iterator[None]:
+    """Meanwhile, whenever there was no line for `SILENCE` seconds, one says what is being done."""
+    began = _said_at[0] = time.monotonic()
+    over = threading.Event()
+
+    def speak() -> None:
+        while not over.wait(max(0.05, _said_at[0] + SILENCE - time.monotonic())):
+            if time.monotonic() >= _said_at[0] + SILENCE:
+                say(", ".join([f"{name}: at work for {time.monotonic() - began:.0f} s", *_now]))
+
+    speaker = threading.Thread(target=speak, daemon=True)
+    speaker.start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def run(main: Callable[[], None]) -> NoReturn:
@@ -66,7 +110,12 @@ def run(main: Callable[[], None]) -> NoReturn:
     def with_signals() -> None:
         signal.signal(signal.SIGTERM, _stop)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        main()
+        script = Path(sys.argv[0])
+        if script.parent.name != "stages":
+            main()
+            return
+        with _watch(os.environ.get("DVC_STAGE") or "@".join([script.stem, *sys.argv[1:]])):
+            main()
 
     explained(with_signals)
     until_run()  # Python's own way out takes a moment, too

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pipeline import lockfile, packages
 from pipeline.console import UserError, say
 from pipeline.files import md5
 from pipeline.identity import main_repository
+from pipeline.params import read
 
 BEGAN = time.time()  # of this process
 FIRST = ("check_params", "record_packages")  # they come before there is anything to compare with
@@ -93,14 +95,34 @@ def inputs(stage: str) -> list[str]:
     ]
 
 
+def stages() -> list[str]:
+    """The names of all stages of dvc.yaml, which `dvc repro` goes through; each member of a matrix is one."""
+    params = read()
+    names = []
+    for name, entry in _dvc_yaml().items():
+        if "foreach" in entry:
+            members: Iterable[Any] = entry["foreach"]
+        elif "matrix" in entry:
+            (of,) = entry["matrix"].values()
+            members = params[of.strip("${}")] if isinstance(of, str) else of
+        else:
+            names.append(name)
+            continue
+        names += [f"{name}@{member}" for member in members]
+    return names
+
+
 def declared(stage: str) -> list[str]:
     """The deps of a stage in dvc.yaml. DVC's own answer would cost each stage a second."""
-    from ruamel.yaml import YAML
-
-    content = YAML(typ="safe").load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
     name, _, member = stage.partition("@")
-    entry = content.get(name, {})
+    entry = _dvc_yaml().get(name, {})
     items = entry.get("foreach", {})
     item = items.get(member, member) if isinstance(items, dict) else member
     deps = entry.get("do", entry).get("deps", [])
     return [re.sub(r"\$\{(key|item\.\w+)\}", member, dep).replace("${item}", str(item)) for dep in deps]
+
+
+def _dvc_yaml() -> dict[str, Any]:
+    from ruamel.yaml import YAML
+
+    return dict(YAML(typ="safe").load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"])

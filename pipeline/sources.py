@@ -30,17 +30,23 @@ def damaged(folder: Path, wanted: Mapping[str, str]) -> list[str]:
     return [name for name, sum_ in wanted.items() if not _intact(folder / name, sum_)]
 
 
-def fetch(source: str, dataset: str, wanted: Mapping[str, str], folder: Path, *, quiet: bool) -> None:
+def fetch(
+    source: str, dataset: str, wanted: Mapping[str, str], folder: Path, *, quiet: bool, nested: bool = True
+) -> None:
     """Brings the files in `wanted` (name: md5) that are not yet in `folder` from one source.
 
     Args:
-        source: the address or path of a folder, in which `<dataset>/<file>` and then `<file>` are tried.
+        source: the address or path of a folder.
+        nested: `<dataset>/<file>` is tried before `<file>`, after it where the folder has the dataset's name.
 
     Raises:
         SourceFailed: a file could not be had from there; those that could are in `folder`.
     """
     for name in damaged(folder, wanted):
-        places = [f"{source.rstrip('/')}/{dataset}/{name}", f"{source.rstrip('/')}/{name}"]
+        home = source.rstrip("/")
+        places = [f"{home}/{dataset}/{name}"] * nested + [f"{home}/{name}"]
+        if home.endswith(f"/{dataset}"):
+            places.reverse()
         failures = []
         for place in places:
             try:

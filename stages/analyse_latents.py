@@ -12,7 +12,7 @@ from elbo.classifier import Classifier
 from elbo.determinism import prepare, stream
 from elbo.vae import VAE, from_prior
 from pipeline import dataset
-from pipeline.console import argument, run, say
+from pipeline.console import argument, progress, run, say
 from pipeline.files import write_json
 from pipeline.params import load
 from pipeline.tables import write_csv
@@ -36,6 +36,8 @@ def main() -> None:
     names, labels = data.classes, data.labels["test"]
     model = VAE.from_weights(read_weights(Path("models/vae", f"{variant}.safetensors")), activation)
     judge = Classifier.from_weights(read_weights("models/classifier/images.safetensors"), of_judge)
+    part = iter(progress(("neighbours", "lines"), total=2, label=variant, unit="part"))
+    next(part)
     means = {split: model.encoder(data.inputs(split))[0] for split in ("train", "test")}
     report = Path("reports/vae", variant)
 
@@ -70,6 +72,8 @@ def main() -> None:
         "largest_class_share": float(found.confusion.sum(1).max() / len(labels)),
     }
     write_json(report / "latents.json", data.identity | metrics)
+
+    next(part)
 
     def follow(starts: torch.Tensor, ends: torch.Tensor) -> interpolation.Lines:
         return interpolation.follow(model, judge, starts, ends, figures.steps, lines.sure)

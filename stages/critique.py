@@ -12,7 +12,7 @@ from elbo.classifier import Classifier
 from elbo.determinism import prepare, stream
 from elbo.vae import VAE, from_prior
 from pipeline import dataset
-from pipeline.console import argument, run, say
+from pipeline.console import argument, progress, run, say
 from pipeline.files import write_json
 from pipeline.params import load
 from pipeline.tables import write_csv
@@ -32,6 +32,8 @@ def main() -> None:
     judge = Classifier.from_weights(read_weights("models/classifier/images.safetensors"), of_judge)
     test, labels = data.inputs("test"), data.targets("test")
     train = data.inputs("train")
+    part = iter(progress(("samples", "features"), total=2, label=variant, unit="part"))
+    next(part)
     means = model.decode(from_prior(settings.samples, stream(settings.seed, "prior")))
     rebuilt = model.decode(model.encoder(test)[0])
     samples = critique.binarized(means)
@@ -57,6 +59,7 @@ def main() -> None:
     )
     for row, other in zip(rows, critique.usual_error(labels, of_rebuilt.label, classes), strict=True):
         row["most_often_as"] = "" if other is None else names[other]
+    next(part)
     count = min(settings.compared, len(test), len(samples), len(train))
     features = {
         "samples": judge.features(samples[:count]),

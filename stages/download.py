@@ -40,13 +40,15 @@ def download(dataset: str) -> list[str]:
     folder = RAW / dataset
     folder.mkdir(exist_ok=True)
     failures: list[str] = []
-    for source in [*filter(None, [mirror()]), *mnist_family.mirrors(dataset)]:
+    own = mirror()
+    for source in [*filter(None, [own]), *mnist_family.mirrors(dataset)]:
         missing = sources.damaged(folder, wanted)
         if not missing:
             return []
         say(f"{dataset}: fetching {', '.join(missing)} from {source}")
         try:
-            sources.fetch(source, dataset, wanted, folder, quiet=not sys.stderr.isatty())
+            quiet = not sys.stderr.isatty()
+            sources.fetch(source, dataset, wanted, folder, quiet=quiet, nested=source == own)
         except sources.SourceFailed as error:
             failures.append(f"{source}\n      {error}")
     return failures if sources.damaged(folder, wanted) else []

@@ -14,7 +14,7 @@ from elbo.evaluation import bounds
 from elbo.vae import VAE
 from pipeline import dataset
 from pipeline.arrays import write_npz
-from pipeline.console import argument, run, say
+from pipeline.console import argument, progress, run, say
 from pipeline.files import write_json
 from pipeline.params import load
 from pipeline.tables import write_csv
@@ -32,7 +32,7 @@ def main() -> None:
     metrics: dict[str, Any] = {**data.identity, "samples": settings.samples}
     rows = []
     each: dict[str, np.ndarray] = {}
-    for split in data.splits:
+    for split in progress(data.splits, total=len(data.splits), label=variant, unit="split"):
         # a fixed random choice, in the order of the file; all images where there are not more
         order = torch.randperm(len(data.labels[split]), generator=stream(settings.seed, f"choice {split}"))
         chosen = order[: settings.images].sort().values

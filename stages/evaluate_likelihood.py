@@ -16,7 +16,7 @@ from elbo.price import price
 from elbo.vae import VAE
 from pipeline import dataset
 from pipeline.arrays import read_npz, write_npz
-from pipeline.console import argument, run, say
+from pipeline.console import argument, progress, run, say
 from pipeline.files import write_json
 from pipeline.params import load
 from pipeline.tables import write_csv
@@ -37,7 +37,7 @@ def main() -> None:
     metrics: dict[str, Any] = dict(data.identity)
     arrays: dict[str, np.ndarray] = {}
     rows = []
-    for split in data.splits:
+    for split in progress(data.splits, total=len(data.splits), label=variant, unit="split"):
         index, elbo = bounds[f"index_{split}"], bounds[f"elbo_{split}"]
         x, labels = data.inputs(split)[index], data.targets(split)[index]
         order = torch.randperm(len(index), generator=stream(settings.seed, f"subset {split}"))

@@ -102,6 +102,22 @@ def test_a_mirror_that_is_down_or_lacks_the_file_fails_with_the_reason(tmp_path:
         get(str(tmp_path / "nowhere"), tmp_path)
 
 
+@pytest.mark.parametrize(("nested", "expected"), [(False, ["{}"]), (True, ["{}", "mnist/{}"])])
+def test_no_address_has_the_name_of_the_dataset_twice_before_it_has_it_once(
+    tmp_path: Path, nested: bool, expected: list[str]
+) -> None:
+    asked: list[str] = []
+
+    def note(handler: http.server.BaseHTTPRequestHandler, content: bytes | None) -> None:
+        asked.append(handler.path.removeprefix("/cvdf/mnist/"))
+        send(handler, content)
+
+    name = next(iter(WANTED))
+    with serve({}, note) as address, pytest.raises(SourceFailed):
+        fetch(f"{address}/cvdf/mnist/", "mnist", {name: WANTED[name]}, tmp_path, quiet=True, nested=nested)
+    assert asked == [form.format(name) for form in expected]
+
+
 def test_a_mirror_that_never_answers_or_drips_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
