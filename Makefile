@@ -77,10 +77,11 @@ clean:  ## remove all that git ignores: .venv, data, models, caches, MLflow's st
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v < (3, 11) and "Python 3.11 or newer is needed; this is %d.%d: make PYTHON=python3.11 …" % v)'
+	@$(PYTHON) -c 'import platform as p, sys; mac = p.system() == "Darwin" and (p.machine() == "x86_64" or int(p.mac_ver()[0].split(".")[0]) < 14); sys.exit(mac and "torch 2.13.0 is not built for this Mac: it takes Apple silicon and macOS 14 or newer")'
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
-	@echo 'Installing some 150 packages into .venv, which takes minutes: 1.5 GB, or 7 GB where torch comes with CUDA'
+	@echo 'Installing some 150 packages into .venv, which takes minutes: 2 GB, or 6 where torch brings CUDA'
 	pip install -c constraints.txt -e .
 	@touch $@
 
