@@ -104,7 +104,12 @@ def test_packages_hold_no_code_that_deps_would_have_to_name() -> None:
         if room == "pipeline":
             # it takes signals, and nothing else
             assert imports(ROOT / room / "__init__.py") == {"pipeline/console.py"}
-            assert len([line for line in text.partition("import sys")[2].splitlines() if line.startswith("    ")]) == 2
+            assert (
+                len(
+                    [line for line in text.partition("import sys")[2].splitlines() if line.startswith("    ")]
+                )
+                == 2
+            )
         else:
             (only,) = ast.parse(text).body
             assert isinstance(only, ast.Expr)
