@@ -70,7 +70,7 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=1800,
+            timeout=7200,  # a machine may be busy
         )
         assert done.returncode == status, f"{command} exited with {done.returncode}:\n{done.stdout}"
         return done.stdout
@@ -150,6 +150,8 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], obje
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     with FileLock(f"{folder}.lock"):
         if not (folder / "done").is_file():
+            # one message for all that need it, and no second attempt in the folder of the first
+            assert not folder.exists(), f"no {name} project: the first test that needed it says why"
             make(folder)
             (folder / ".git" / "info" / "exclude").write_text("/done\n")
             (folder / "done").touch()

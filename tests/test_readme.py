@@ -65,5 +65,17 @@ def test_the_graph_has_every_kind_of_stage(reproduced: Project) -> None:
 
 def test_make_help_lists_each_target(tree: Project) -> None:
     printed = tree.run("make", "help")
-    for name in ("help", "repro", "test", "slow", "lint", "check", "verify", "bench", "track", "ui", "clean"):
+    for name in (
+        "help",
+        "repro",
+        "quick",
+        "test",
+        "nightly",
+        "lint",
+        "check",
+        "verify",
+        "bench",
+        "ui",
+        "clean",
+    ):
         assert f"make {name} " in printed

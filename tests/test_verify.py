@@ -42,10 +42,10 @@ print("mirror", os.environ.get("MNIST_MIRROR"), *sorted(os.listdir("data/raw")))
 """
 
 
-@pytest.fixture
-def mini(tmp_path: Path) -> Project:
+@pytest.fixture(scope="module")
+def once_made(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A pipeline of one stage, which another PROCESSOR brings to other numbers; reproduced and committed."""
-    project = Project(tmp_path / "mini")
+    project = Project(tmp_path_factory.mktemp("once") / "mini")
     (project.path / "data/raw").mkdir(parents=True)
     (project.path / "data/raw/published.gz").touch()
     (project.path / ".gitignore").write_text("/data/\n")
@@ -59,6 +59,11 @@ def mini(tmp_path: Path) -> Project:
     project.repro(MLFLOW_TRACKING_URI="none")
     commit(project)
     return project
+
+
+@pytest.fixture
+def mini(once_made: Project, tmp_path: Path) -> Project:
+    return once_made.copy(tmp_path / "mini")
 
 
 def verify(project: Project, *arguments: str, status: int = 0, **environment: str) -> str:
