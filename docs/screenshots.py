@@ -21,7 +21,7 @@ COLOURS = 128  # a page has few
 def main() -> None:
     every = every_run(f"sqlite:///{Path('mlflow.db').resolve()}")
     mnist = [pair for pair in every if pair[1].data.tags.get("dataset") == "mnist"]
-    held_out = [run for _, run in mnist if "elbo/validation/elbo" in run.data.metrics]
+    held_out = [run for _, run in mnist if "elbo/validation.elbo" in run.data.metrics]
     latest = {name: run for name, run in reversed(mnist) if run not in held_out}
     pair = [latest["vae/notebook"], latest["vae/tuned"]]
     with mlflow_pages(Path.cwd(), 1200, 2400) as (page, address):
@@ -36,8 +36,8 @@ def main() -> None:
         page.set_viewport_size({"width": 1200, "height": 800})
         open_page(page, address, "models/vae-decoder", "vae-decoder")
         save("mlflow_registry.png", page.screenshot())
-    best = max(held_out, key=lambda run: run.data.metrics["elbo/validation/elbo"])
-    worst = min(held_out, key=lambda run: run.data.metrics["elbo/validation/elbo"])
+    best = max(held_out, key=lambda run: run.data.metrics["elbo/validation.elbo"])
+    worst = min(held_out, key=lambda run: run.data.metrics["elbo/validation.elbo"])
     names = [run.data.tags["experiments"].split(", ")[0] for run in (best, worst)]
     target = "reports/vae/tuned/training.csv"
     command = ["dvc", "plots", "diff", *names, "--targets", target, "-o", "dvc_plots"]

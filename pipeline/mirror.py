@@ -170,10 +170,10 @@ def _log_final(store: Store, run_id: str, of: Inputs, name: str, content: dict[s
 def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from _leaves(item, f"{prefix}/{key}" if prefix else str(key))
+            yield from _leaves(item, f"{prefix}.{key}" if prefix else str(key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _leaves(item, f"{prefix}/{index}")
+            yield from _leaves(item, f"{prefix}.{index}")
     elif isinstance(value, int | float):
         yield prefix, value
 

@@ -13,8 +13,8 @@ TEXTS = {
     "vae-decoder": "Latents (N, 2) to E[x|z]: the probability of each pixel (N, pixels) to be 1.",
 }
 ALIASES = {  # by the metric that chooses
-    "best": "elbo/validation/elbo",
-    "best-on-test": "elbo/test/elbo",
+    "best": "elbo/validation.elbo",
+    "best-on-test": "elbo/test.elbo",
 }
 HELD_OUT = "data.validation"
 DESCRIPTION = (

@@ -38,7 +38,7 @@ numpy.savez(sys.argv[3], **made)
 def best(project: Project) -> VAE:
     """The variant with the higher test ELBO, by this project's own code."""
     found = {name: run for name, run in runs(store(project)).items() if name.startswith("vae/")}
-    name = max(found, key=lambda name: found[name].data.metrics["elbo/test/elbo"])
+    name = max(found, key=lambda name: found[name].data.metrics["elbo/test.elbo"])
     weights = load_file(project.path / "models" / f"{name}.safetensors")
     return VAE.from_weights(weights, found[name].data.params["activation"])
 
@@ -103,7 +103,7 @@ def test_each_variant_is_a_version_with_signature_and_the_best_has_an_alias(repr
         assert set(registered.aliases) == {"best-on-test"}  # nothing is held out, so there is no `best`
         chosen = client.get_model_version_by_alias(name, "best-on-test")
         elbos = {
-            run.info.run_id: run.data.metrics["elbo/test/elbo"] for key, run in found.items() if "vae" in key
+            run.info.run_id: run.data.metrics["elbo/test.elbo"] for key, run in found.items() if "vae" in key
         }
         assert chosen.run_id == max(elbos, key=lambda run_id: elbos[run_id])
         import mlflow

@@ -46,7 +46,7 @@ def as_in_dvc(name: str, run: Run, sections: set[str]) -> tuple[dict[str, str], 
     assert files
     metrics = {}
     for key, value in run.data.metrics.items():
-        file, _, rest = key.partition(".")
+        file, _, rest = key.partition("/")
         if file in files and rest:
             metrics[f"reports/{family}/{variant}/{file}.json:{rest}"] = value
     return params, metrics
@@ -115,12 +115,13 @@ def test_a_sweep_in_the_queue_stands_in_mlflow_as_in_dvc_to_the_last_digit(
     assert shared.data.tags["experiments"] == ", ".join(sorted(rows))
     client = MlflowClient(store(project))
     for run in of_the_sweep(project):
-        assert [item.step for item in client.get_metric_history(run.info.run_id, "test_elbo")] == [1, 2]
+        history = client.get_metric_history(run.info.run_id, "by_epoch/test_elbo")
+        assert [item.step for item in history] == [1, 2]
     best = client.get_model_version_by_alias("vae-decoder", "best")
     scores = {
-        run.info.run_id: run.data.metrics["elbo.validation.elbo"]
+        run.info.run_id: run.data.metrics["elbo/validation.elbo"]
         for _, run in every_run(store(project))
-        if "elbo.validation.elbo" in run.data.metrics
+        if "elbo/validation.elbo" in run.data.metrics
     }
     assert best.run_id == max(scores, key=lambda run_id: scores[run_id])
     for experiment, of_it in found.items():  # applied, it brings the models of its runs

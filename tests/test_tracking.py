@@ -50,8 +50,8 @@ def test_a_run_has_params_metrics_dataset_figures_and_tags(mirrored: Project) ->
     assert run.data.params["compute.threads"] == "1"
     assert run.data.params["data.dataset"] == "uci-digits"
     elbo = json.loads((mirrored.path / "reports/vae/tuned/elbo.json").read_text())
-    assert run.data.metrics["elbo/test/elbo"] == elbo["test"]["elbo"]
-    assert run.data.metrics["elbo/train/iwae_10"] == elbo["train"]["iwae_10"]
+    assert run.data.metrics["elbo/test.elbo"] == elbo["test"]["elbo"]
+    assert run.data.metrics["elbo/train.iwae_10"] == elbo["train"]["iwae_10"]
     assert run.inputs is not None
     (data,) = run.inputs.dataset_inputs
     assert (data.dataset.name, data.dataset.digest) == ("uci-digits", elbo["dataset_digest"])
