@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from plots import style
+from plots import classifier, likelihood, style
 
 
 def test_the_name_of_a_class_of_two_clusters_lies_on_one_of_them_and_names_do_not_overlap() -> None:
@@ -43,3 +44,24 @@ def test_a_matplotlibrc_of_the_machine_changes_no_figure(tmp_path: Path) -> None
         for folder in (tmp_path, here)
     }  # fmt: skip
     assert len(sums) == 1
+
+
+def test_a_confusion_matrix_says_what_predicts_and_from_what() -> None:
+    counts = np.diag([3, 2, 1])
+    fig = classifier.confusion(counts, list("abc"), "15 nearest neighbours in the plane of tuned", "digits")
+    (axes,) = fig.axes
+    assert axes.get_title() == "Confusion matrix, 100.00% right:\n15 nearest neighbours in the plane of tuned"
+
+
+def test_the_gaps_of_all_images_are_drawn_those_at_or_below_zero_too() -> None:
+    draw = np.random.default_rng(0)
+    gaps = np.concatenate([[-0.2, 0.0], np.exp(draw.normal(0, 2, 998))])
+    fig = likelihood.gap_distribution({"test": gaps, "train": gaps[:500]}, "Gaps", "digits")
+    density, carried = fig.axes
+    assert density.get_xscale() == "log"
+    for patch in density.patches:
+        corners = patch.get_xy()  # of the steps of a histogram, twice each
+        assert corners[:, 1].reshape(-1, 2)[:, 0].sum() == pytest.approx(1, abs=1e-9), "no image is left out"
+    worst = np.sort(gaps)[::-1][:50].sum() / gaps.sum()
+    first = carried.get_legend().get_texts()[0].get_text()
+    assert first == f"test: worst 5% carry {worst:.0%}"
