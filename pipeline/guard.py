@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipeline.identity import main_repository
 from pipeline.params import read
 
 BEGAN = time.time()  # of this process
+TRAINS = "train_"  # stages that are tracked while they run
 FIRST = ("check_params", "record_packages")  # they come before there is anything to compare with
 _held: list[Any] = []  # locks, until the process ends
 
@@ -51,6 +53,13 @@ def stand() -> None:
             + "\n  ".join(damaged)
             + "\n  `make doctor` finds what is damaged, in DVC's cache too, and mends it."
         )
+    if stage.startswith(TRAINS):
+        from pipeline.tracking import OFF, start_tracker, tracking_uri
+
+        # it imports MLflow while this process imports torch, each on one core; a fault the stage will say
+        if tracking_uri(root := main_repository()) != OFF:
+            with suppress(OSError):
+                start_tracker(root)
 
 
 def alone(stage: str) -> None:

@@ -213,6 +213,14 @@ class Store:
         }
 
 
+def import_mlflow() -> None:
+    """Imports what a store will need, which takes seconds."""
+    import mlflow.tracking
+
+    if not tracking_uri(main_repository()).startswith(("http://", "https://")):
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+
 def artifacts(root: Path, family: str) -> str:
     """Where the artifacts of an experiment of a store on this machine lie."""
     return (root / "mlartifacts" / family).as_uri()

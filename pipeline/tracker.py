@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from pipeline.identity import Inputs, main_repository
-from pipeline.store import Store
+from pipeline.store import Store, import_mlflow
 from pipeline.tags import named, names
 from pipeline.tracking import acquire, fault, journals, start_tracker, tracker_lock
 
@@ -159,6 +159,8 @@ def serve(root: Path) -> None:
     while (lock := tracker_lock(folder)) is not None:
         with lock:
             tracker = Tracker(folder)
+            with suppress(Exception):  # what is wrong with it, the first training says
+                import_mlflow()
             busy = time.monotonic()
             # a failure is not waited after: whoever mends it may have set another variable
             while tracker.waiting() or (not tracker.failed and time.monotonic() - busy < IDLE):

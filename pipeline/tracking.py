@@ -46,7 +46,9 @@ def journals(root: Path) -> Path:
 
 def start_tracker(root: Path) -> subprocess.Popen[bytes] | None:
     """Starts the store's tracker, unless one is at work. It outlives the stage; Ctrl-C does not reach it."""
-    lock = tracker_lock(journals(root))
+    folder = journals(root)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = tracker_lock(folder)
     if lock is None:
         return None
     lock.close()
