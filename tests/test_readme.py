@@ -71,11 +71,15 @@ def test_make_help_lists_each_target(tree: Project) -> None:
         "quick",
         "test",
         "nightly",
+        "slow",
         "lint",
         "check",
         "verify",
         "bench",
+        "track",
         "ui",
+        "compare",
+        "plots",
         "clean",
     ):
         assert f"make {name} " in printed
