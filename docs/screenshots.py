@@ -43,7 +43,7 @@ def main() -> None:
     command = ["dvc", "plots", "diff", *names, "--targets", target, "-o", "dvc_plots"]
     subprocess.run(command, check=True)
     with chromium() as browser:
-        page = browser.new_page(viewport={"width": 520, "height": 420})
+        page = browser.new_page(viewport={"width": 640, "height": 350})
         page.goto((Path.cwd() / "dvc_plots/index.html").as_uri())
         page.wait_for_timeout(3000)
         save("dvc_plots_diff.png", page.screenshot())
