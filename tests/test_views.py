@@ -59,7 +59,8 @@ def test_the_check_names_what_a_removed_variant_leaves_and_the_command_removes_i
 
 
 def test_dvc_draws_no_variant_that_was_removed(without_tuned: Project) -> None:
-    plots = json.loads(without_tuned.run("dvc", "plots", "show", "--json").partition("\n")[2])
+    printed = without_tuned.run("dvc", "plots", "show", "--json")
+    plots = json.loads(printed[printed.index("{") :])
     assert not [name for name in plots["data"] if "tuned" in name]
 
 
