@@ -53,7 +53,7 @@ def read(path: Path | str = PARAMS) -> dict[str, Any]:
 def load(schema: type[Section], *sections: str, path: Path | str = PARAMS) -> tuple[Any, ...]:
     """Checks all of params.yaml against `schema`, then returns the named sections (`"vae.notebook"`) alone.
 
-    Whoever asks for `compute` computes: where its settings have no effect, that is refused.
+    Whoever asks for a section is about to compute: where `compute.portable` has no effect, that is refused.
 
     Raises:
         UserError: one line for each thing that is wrong, or a section that is not in the file.
@@ -65,7 +65,7 @@ def load(schema: type[Section], *sections: str, path: Path | str = PARAMS) -> tu
         lines = [explain(schema, dict(detail)) for detail in error.errors()]
         count = "1 error" if len(lines) == 1 else f"{len(lines)} errors"
         raise UserError(f"{path} has {count}:\n  " + "\n  ".join(lines)) from None
-    if "compute" in sections:
+    if sections:
         from pipeline.processor import require
 
         require()

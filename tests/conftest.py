@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from filelock import FileLock
 
+import stages  # noqa: F401  before torch loads: tests compute as the stages do
+from pipeline.processor import FIXED, PORTABLE, THREADS
 from pipeline.quick import shrink
 from tests.closure import ROOT
-
-torch.set_num_threads(1)  # two workers share two cores
 
 # A proxy that refuses every connection: the internet is away, 127.0.0.1 is there.
 OFFLINE = {
@@ -36,6 +35,12 @@ OFF = "none"  # of MLflow: where tracking is another test's
 
 
 @pytest.hookimpl(trylast=True)  # after marks have left tests out
+def pytest_configure() -> None:
+    import torch
+
+    torch.set_num_threads(1)  # two workers share two cores
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts tests of the reproduced project last, but one: a worker makes it while the other has the rest.
 
@@ -94,11 +99,14 @@ class Project:
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without what would steer the project."""
-    steering = ("MNIST_MIRROR", "MLFLOW_", "DVC_", "http_proxy", "https_proxy", "no_proxy")
-    return {key: value for key, value in os.environ.items() if not key.lower().startswith(
-        tuple(name.lower() for name in steering)
-    )}  # fmt: skip
+    """This process's environment without what would steer the project, or what a stage sets for itself."""
+    steering = ("mnist_mirror", "mlflow_", "dvc_", "http_proxy", "https_proxy", "no_proxy")
+    settings = {*PORTABLE, *THREADS, *FIXED}
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if key not in settings and not key.lower().startswith(steering)
+    }
 
 
 def copy_of_tree(to: Path) -> Project:

@@ -11,7 +11,6 @@ import pytest
 
 from pipeline import packages
 from pipeline.files import md5
-from pipeline.processor import FIXED, PORTABLE, THREADS
 from tests.conftest import Project, clean_environment
 
 # what torch does, said at the end of a process in which it has loaded
@@ -29,9 +28,7 @@ def start(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]
     """Runs Python as a user does, in whose shell no setting of ours is."""
     (project.path / "site").mkdir(exist_ok=True)
     (project.path / "site/sitecustomize.py").write_text(SITE)
-    ours = (*PORTABLE, *THREADS, *FIXED)
-    environment = {key: value for key, value in clean_environment().items() if key not in ours}
-    environment["PYTHONPATH"] = str(project.path / "site")
+    environment = clean_environment() | {"PYTHONPATH": str(project.path / "site")}
     command = [sys.executable, *arguments]
     return subprocess.run(
         command, cwd=project.path, env=environment, text=True, timeout=300,
