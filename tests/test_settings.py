@@ -28,7 +28,11 @@ def start(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]
     """Runs Python as a user does, in whose shell no setting of ours is."""
     (project.path / "site").mkdir(exist_ok=True)
     (project.path / "site/sitecustomize.py").write_text(SITE)
-    environment = clean_environment() | {"PYTHONPATH": str(project.path / "site")}
+    # OpenMP prints its settings as it has understood them
+    environment = clean_environment() | {
+        "PYTHONPATH": str(project.path / "site"),
+        "OMP_DISPLAY_ENV": "verbose",
+    }
     command = [sys.executable, *arguments]
     return subprocess.run(
         command, cwd=project.path, env=environment, text=True, timeout=300,
@@ -47,6 +51,9 @@ def test_a_profiler_a_script_and_a_notebook_compute_as_the_pipeline_does(tree: P
         done = start(tree, *arguments)
         assert done.returncode == 0, done.stdout
         assert "torch computes with AVX2\n" in done.stdout
+        if "GOMP" in done.stdout:  # a thread that spins takes the core from the one it waits for
+            assert "OMP_WAIT_POLICY = 'PASSIVE'" in done.stdout
+            assert "GOMP_SPINCOUNT = '2000'" in done.stdout
         sums.add(md5(tree.path / "data/annuli.npz"))
     assert len(sums) == 1
 
