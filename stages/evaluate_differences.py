@@ -24,7 +24,7 @@ def main() -> None:
         }
     first, *others = images
     differences = {name: {"base": first, **paired(images[name], images[first])} for name in others}
-    write_json("reports/vae/differences.json", differences)
+    write_json("reports/vae_differences.json", differences)
     for name, found in differences.items():
         parts = ("elbo", "log_likelihood", "inference_gap")
         say(

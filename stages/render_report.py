@@ -46,7 +46,7 @@ def context() -> dict[str, Any]:
     first = next(iter(found["vae"].values()))
     return {
         **found,
-        "differences": read_json(REPORTS / "vae/differences.json"),
+        "differences": read_json(REPORTS / "vae_differences.json"),
         "dataset": first["elbo"],
         "notebook": {"elbo": rows("data/notebook_elbo.csv"), "facts": read_json("data/notebook_facts.json")},
         "params": params,

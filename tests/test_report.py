@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.graph import stages
 from pipeline.report import (
     clear,
     collapsed,
@@ -49,6 +50,11 @@ def test_numbers_are_those_of_the_metrics_files(reproduced: Project) -> None:
         for value in (exact["log_likelihood"], exact["gaps"]["amortization"]):
             assert f"{value:.2f}".replace("-", "−") in text
         assert f"{100 * seen['unsure']:.1f} %" in text
+
+
+def test_no_stage_of_one_variant_is_drawn_as_reading_what_is_of_all() -> None:
+    drawn = stages(ROOT / "dvc.yaml")
+    assert set(drawn.successors("evaluate_differences")) == {"render_report"}
 
 
 def test_every_link_and_picture_is_a_file_beside_it(reproduced: Project) -> None:

@@ -101,7 +101,7 @@ def test_differences_are_those_of_the_images(reproduced: Project) -> None:
         data[name] = elbo["index_test"], elbo["elbo_test"], exact["log_likelihood_test"]
     (index, ours, log_p), (of_base, base, log_p_of_base) = data["tuned"], data["notebook"]
     assert (index == of_base).all()
-    found = json.loads((reproduced.path / "reports/vae/differences.json").read_text())["tuned"]
+    found = json.loads((reproduced.path / "reports/vae_differences.json").read_text())["tuned"]
     gap = (log_p - ours) - (log_p_of_base - base)
     for name, values in (("elbo", ours - base), ("inference_gap", gap)):
         assert found[name] == pytest.approx(values.mean(), abs=1e-6)
