@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.patches import Polygon
 
 from plots import classifier, likelihood, style
 
@@ -60,8 +61,10 @@ def test_the_gaps_of_all_images_are_drawn_those_at_or_below_zero_too() -> None:
     density, carried = fig.axes
     assert density.get_xscale() == "log"
     for patch in density.patches:
+        assert isinstance(patch, Polygon)
         corners = patch.get_xy()  # of the steps of a histogram, twice each
         assert corners[:, 1].reshape(-1, 2)[:, 0].sum() == pytest.approx(1, abs=1e-9), "no image is left out"
     worst = np.sort(gaps)[::-1][:50].sum() / gaps.sum()
-    first = carried.get_legend().get_texts()[0].get_text()
-    assert first == f"test: worst 5% carry {worst:.0%}"
+    legend = carried.get_legend()
+    assert legend is not None
+    assert legend.get_texts()[0].get_text() == f"test: worst 5% carry {worst:.0%}"
