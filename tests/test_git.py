@@ -70,16 +70,16 @@ def test_a_project_that_is_part_of_a_larger_repository_is_all_right(here: Path) 
 def test_a_clone_that_belongs_to_another_user_is_explained(tree: Project, tmp_path: Path) -> None:
     for path in (tree.path, *tree.path.rglob("*")):
         os.chown(path, 12345, 12345, follow_symlinks=False)
-    environment = {"HOME": str(tmp_path)}  # git and libgit2 read its .gitconfig
-    printed = tree.run("python", "-m", "stages.track", status=1, **environment)
+    home = str(tmp_path)  # git and libgit2 read its .gitconfig
+    printed = tree.run("python", "-m", "stages.track", status=1, HOME=home)
     assert "not owned by current user\n  `make doctor` says what to do." in printed
     assert "Traceback" not in printed
-    printed = tree.run("python", "-m", "pipeline.doctor", status=1, **environment)
+    printed = tree.run("python", "-m", "pipeline.doctor", status=1, HOME=home)
     assert f"git refuses {tree.path}: it belongs to user 12345, and you are 0" in printed
     (command,) = commands(printed.partition("git refuses")[2].partition("; or clone")[0])[1:]
-    tree.run("sh", "-c", command, **environment)
-    assert "MLflow: " in tree.run("python", "-m", "stages.track", **environment)
-    assert "git refuses" not in tree.run("python", "-m", "pipeline.doctor", status=1, **environment)
+    tree.run("sh", "-c", command, HOME=home)
+    assert "MLflow: " in tree.run("python", "-m", "stages.track", HOME=home)
+    assert "git refuses" not in tree.run("python", "-m", "pipeline.doctor", status=1, HOME=home)
 
 
 def test_from_a_downloaded_zip_the_first_command_says_what_to_do_and_that_is_all_it_takes(
