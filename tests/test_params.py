@@ -90,7 +90,7 @@ def values(content: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str
 
 
 def test_no_fault_is_told_in_the_words_of_pydantic() -> None:
-    faulty = [
+    faulty: list[Any] = [
         None,
         True,
         "x",
