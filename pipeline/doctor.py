@@ -174,6 +174,7 @@ CHECKS: dict[str, Check] = {
     "dvc.lock": mending.dvc_lock,
     "DVC's list of who is at work": mending.rwlock,
     "DVC's locks": mending.hardlink_locks,
+    "DVC's queue": mending.queue,
     "half-written files": mending.leftovers,
     "DVC's cache, object by object": damage.cache,
     "DVC's records of runs": damage.run_cache,

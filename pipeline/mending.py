@@ -176,6 +176,22 @@ def hardlink_locks() -> Iterator[Finding]:
             yield Finding(f"{path} is held by process {words[1]}, which is dead", "it is removed", True)
 
 
+def queue() -> Iterator[Finding]:
+    """Tasks of DVC's queue whose worker was killed: `dvc queue status` says Running for ever."""
+    for path in sorted((TMP / "exps/run").glob("*/*.json")):
+        try:
+            about = json.loads(path.read_text(encoding="utf-8"))
+            dead = about["returncode"] is None and not psutil.pid_exists(int(about["pid"]))
+        except (ValueError, KeyError, TypeError):
+            continue
+        if dead:
+            yield Finding(
+                f"the experiment {path.stem[:7]} counts as running in DVC's queue, and its process is dead",
+                f"`dvc queue kill {path.stem[:7]}`, queue it again, and `dvc queue start` for what is left",
+                False,
+            )
+
+
 def leftovers() -> Iterator[Finding]:
     """Temporary files of processes that were killed while they wrote, or for which the disk was full."""
     found = [path for path in _abandoned() if path.is_file()]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import doctor, packages
+from pipeline import doctor, mending, packages
 from pipeline.mending import Finding
 from pipeline.params import read
 from tests.conftest import Project
@@ -78,6 +78,24 @@ def test_the_lock_file_of_a_dead_process_is_removed(project: Project) -> None:
     path.write_text("host|4194303|/somewhere")
     assert "is held by process 4194303, which is dead" in examine(project)
     assert not path.exists()
+
+
+def test_an_experiment_whose_worker_was_killed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # as DVC writes them: `dvc queue status` shows the first one as Running for ever
+    for name, pid, code in (
+        ("44d4c949", 4194303, None),
+        ("860bad7d", 4194303, 0),
+        ("99bee8b2", os.getpid(), None),
+    ):
+        task = tmp_path / f".dvc/tmp/exps/run/{name}/{name}.json"
+        task.parent.mkdir(parents=True)
+        task.write_text(json.dumps({"pid": pid, "stdin": None, "returncode": code}))
+    (found,) = mending.queue()
+    assert "the experiment 44d4c94 counts as running in DVC's queue" in found.what
+    assert "`dvc queue kill 44d4c94`" in found.remedy
 
 
 def test_half_written_files_of_dead_processes_are_removed_and_do_not_count(project: Project) -> None:
