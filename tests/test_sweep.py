@@ -185,6 +185,8 @@ def compare(row: dict[str, str], params: dict[str, str], metrics: dict[str, floa
     for column, text in row.items():
         # DVC leaves out the path where a name stands in one file only, as `tuned.elbo` does
         found = re.fullmatch(r"(?:reports/metrics/(\w+)/(\w+)\.json:|(\w+)\.)(\w+)", column)
+        if found and not text:  # what another experiment has: held-out images
+            continue
         if found and found[4] in FEW:
             folder = f"{found[1] or 'vae'}/{found[2] or found[3]}"
             shown[f"reports/{folder}/{FEW[found[4]]}"] = float(text)
