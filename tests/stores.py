@@ -138,7 +138,11 @@ def serving(
     finally:
         with contextlib.suppress(ProcessLookupError):  # it has died
             os.killpg(process.pid, signal.SIGTERM)
-        process.wait(20)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:  # on a machine that is busy
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         log.close()
 
 
