@@ -38,7 +38,7 @@ def main() -> None:
         raise UserError("the trainings of this benchmark have different weights")
     best = min(alone)
     print(f"{'an epoch, alone':<44} {best:>6.2f} s")
-    for words, other, name, ratio in (
+    for words, times, name, ratio in (
         (
             "… with threads that spin",
             spinning,
@@ -47,7 +47,7 @@ def main() -> None:
         ),
         ("… beside another pipeline", beside, "an epoch beside another pipeline / alone", min(beside) / best),
     ):
-        print(f"{words:<44} {min(other):>6.2f} s  {name.partition(' ')[2].strip()} {ratio:.2f}")
+        print(f"{words:<44} {min(times):>6.2f} s  {name.partition(' ')[2].strip()} {ratio:.2f}")
         limits.limit(name, ratio)
     limits.end()
 
