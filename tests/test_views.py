@@ -171,6 +171,7 @@ def test_dvcs_tables_fit_160_columns(project: Project) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.spine
 def test_the_page_of_plots_draws_each_without_internet(reproduced: Project, tmp_path: Path) -> None:
     printed = reproduced.run("dvc", "plots", "show", "-o", str(tmp_path / "page"))
     assert "warning" not in printed.lower()
