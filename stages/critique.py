@@ -61,11 +61,12 @@ def main() -> None:
         row["most_often_as"] = "" if other is None else names[other]
     next(part)
     count = min(settings.compared, len(test), len(samples), len(train))
+    # a choice of train as large as what is compared: what two halves of the data would show
+    chosen = torch.randperm(len(train), generator=stream(settings.seed, "train"))[:count].sort().values
     features = {
         "samples": judge.features(samples[:count]),
         "reconstructions": judge.features(critique.binarized(rebuilt)[:count]),
-        # a choice of train as large as what is compared: what two halves of the data would show
-        "train": judge.features(train[_choice(len(train), count, settings.seed)]),
+        "train": judge.features(train[chosen]),
     }
     of_test = judge.features(test[:count])
     metrics = {
@@ -101,11 +102,7 @@ def main() -> None:
     write_csv(report / "critique_by_class.csv", pd.DataFrame(rows))
     write_csv(report / "samples.csv", pd.DataFrame(verdicts))
     write_json(report / "critique.json", metrics)
-    say(f"{variant}: the judge cannot place {metrics['unsure']:.2%} of {settings.samples} samples")
-
-
-def _choice(of: int, count: int, seed: int) -> torch.Tensor:
-    return torch.randperm(of, generator=stream(seed, "train"))[:count].sort().values
+    say(f"{variant}: the judge is undecided in {metrics['unsure']:.2%} of {settings.samples} samples")
 
 
 if __name__ == "__main__":
