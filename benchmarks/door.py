@@ -48,27 +48,22 @@ def user_environment(**more: str) -> dict[str, str]:
     return kept | {"DVC_NO_ANALYTICS": "1"} | more
 
 
-def start(stage: str, place: Path, change: str = "", **more: str) -> subprocess.Popen[str]:
-    """Starts a stage (`train_vae tuned`); what it says comes by its `stderr`.
+def seconds(stage: str, place: Path, change: str = "", **more: str) -> tuple[float, list[float]]:
+    """The seconds of a whole stage (`train_vae tuned`), and those of each epoch that it says.
 
     Args:
         change: Python that runs before it.
+        more: variables of its environment.
     """
     name, *member = stage.split()
     how = ["-c", CHANGED.format(change=change), f"stages.{name}"] if change else ["-m", f"stages.{name}"]
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{place / 'mlflow.db'}", "DVC_ROOT": str(place)}
-    return subprocess.Popen(
+    began = time.perf_counter()
+    done = subprocess.run(
         [sys.executable, *how, *member], cwd=place, env=user_environment(**store | more),
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-
-
-def seconds(stage: str, place: Path, change: str = "") -> tuple[float, list[float], str]:
-    """The seconds of a whole stage, those of each epoch that it says, and all that it says."""
-    began = time.perf_counter()
-    process = start(stage, place, change)
-    said = process.communicate()[1]
     whole = time.perf_counter() - began
-    if process.returncode:
-        raise UserError(f"{stage} failed:\n{said}")
-    return whole, [float(number) for number in re.findall(r"(\d+\.\d+) s  +\d+ images/s", said)], said
+    if done.returncode:
+        raise UserError(f"{stage} failed:\n{done.stderr}")
+    return whole, [float(number) for number in re.findall(r"(\d+\.\d+) s  +\d+ images/s", done.stderr)]
