@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,11 +66,12 @@ def pipeline(place: Path) -> Iterator[None]:
     process = subprocess.Popen(
         ["dvc", "repro", "--force", "--no-run-cache", "--quiet", "train_vae@tuned"],
         cwd=place, env=door.user_environment(MNIST_MIRROR=raw), stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )  # fmt: skip
     try:
         yield
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGKILL)  # a stage outlives its dvc
         process.wait()
 
 

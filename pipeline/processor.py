@@ -33,11 +33,11 @@ STRAY = (
 FIXED = {
     "OMP_DYNAMIC": "FALSE",
     "MKL_DYNAMIC": "FALSE",
-    # A thread that waits for the others spins 2,000 times, then sleeps. Spinning for good, as is the default,
+    # A thread that waits for the others spins 4,000 times, then sleeps. Spinning for good, as is the default,
     # takes the core from the thread waited for: beside one busy process an epoch took 320 s instead of 8.
     # Sleeping at once costs half an epoch more when the machine is otherwise idle.
     "OMP_WAIT_POLICY": "PASSIVE",
-    "GOMP_SPINCOUNT": "2000",
+    "GOMP_SPINCOUNT": "4000",
 }
 
 

@@ -53,7 +53,7 @@ def test_a_profiler_a_script_and_a_notebook_compute_as_the_pipeline_does(tree: P
         assert "torch computes with AVX2\n" in done.stdout
         if "GOMP" in done.stdout:  # a thread that spins takes the core from the one it waits for
             assert "OMP_WAIT_POLICY = 'PASSIVE'" in done.stdout
-            assert "GOMP_SPINCOUNT = '2000'" in done.stdout
+            assert "GOMP_SPINCOUNT = '4000'" in done.stdout
         sums.add(md5(tree.path / "data/annuli.npz"))
     assert len(sums) == 1
 
