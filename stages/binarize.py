@@ -30,15 +30,15 @@ def main() -> None:
             *(find(RAW / name, f"{prefix}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
         )
         # intensity is a byte / 255: at 0.5, bytes from 128 on are 1
-        images[split] = np.packbits(pixels.flatten(1).numpy() >= threshold * 255, axis=1)
-        labels[split] = digits.numpy()
+        images[split] = np.packbits(pixels.reshape(len(pixels), -1) >= threshold * 255, axis=1)
+        labels[split] = digits
     if validation:
         hold_out(images, labels, validation)
     dataset = Dataset(
         name=name,
         fallback_for=requested if requested != name else "",
         classes=mnist_family.classes(name),
-        width=pixels[0].numel(),
+        width=pixels[0].size,
         features=images,
         labels=labels,
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from sklearn.metrics import confusion_matrix
 
 from elbo.classifier import Classifier
 from elbo.determinism import prepare
@@ -56,11 +56,12 @@ def images() -> dict[str, Figure]:
     data = dataset.load("data/binarized.npz")
     training = read_csv(REPORTS / "images/training.csv")
     table = read_csv(REPORTS / "images/predictions.csv", dtype=str)
-    counts = confusion_matrix(table["actual"], table["predicted"], labels=list(data.classes))
+    names = list(data.classes)
+    counts = pd.crosstab(table["actual"], table["predicted"]).reindex(names, columns=names, fill_value=0)
     return {
         "curves": plots.curves(training, "Classifying the binarized images", f"binarized {data.title}"),
         "confusion": plots.confusion(
-            counts, data.classes, "classifier.images, a network on the pixels", data.title
+            counts.to_numpy(), data.classes, "classifier.images, a network on the pixels", data.title
         ),
     }
 

@@ -121,7 +121,7 @@ def test_pixels_of_half_intensity_and_more_are_one(project: Project) -> None:
     raw = project.path / "data/raw/uci-digits"
     pixels, labels = read_idx(raw / "train-images-idx3-ubyte", raw / "train-labels-idx1-ubyte")
     data = dataset.load(project.path / "data/binarized.npz")
-    assert torch.equal(data.inputs("train"), (pixels.flatten(1) >= 128).float())
-    assert torch.equal(data.targets("train"), labels.long())
+    assert torch.equal(data.inputs("train"), torch.from_numpy(pixels.reshape(len(pixels), -1) >= 128).float())
+    assert (data.labels["train"] == labels).all()
     assert data.name == "uci-digits"
     assert data.fallback_for == ""
