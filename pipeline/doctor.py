@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
-from pipeline import damage, git_checks, mending, packages
+from pipeline import damage, git_checks, mending, packages, stale
 from pipeline.console import UserError, run, say
 from pipeline.mending import Check, Finding
 from pipeline.params import read
@@ -158,6 +159,21 @@ def checkpoints() -> Iterator[Finding]:
         )
 
 
+def left_over() -> Iterator[Finding]:
+    from dvc.exceptions import DvcException
+
+    try:
+        _, left = stale.look()
+    except (UserError, DvcException):  # git, params.yaml or dvc.lock: another check says it
+        return
+    if left:
+        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        yield _open(
+            f"no stage makes {left[0]}{more}; a variant that was removed from params.yaml leaves such",
+            f"`rm -r {shlex.join(left)}`",
+        )
+
+
 def _open(what: str, remedy: str) -> Finding:
     return Finding(what, remedy, False)
 
@@ -180,6 +196,7 @@ CHECKS: dict[str, Check] = {
     "DVC's records of runs": damage.run_cache,
     "data and models are what their stages wrote": damage.damaged_outputs,
     "outputs are there": damage.missing_outputs,
+    "no output of a removed variant": left_over,
     "MLflow's store": damage.mlflow_store,
     "checkpoints": checkpoints,
 }

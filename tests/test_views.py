@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
+from pipeline import doctor
 from pipeline.console import UserError
 from pipeline.stale import left_over, look
 from stages import compare, summary
@@ -41,7 +42,7 @@ def test_a_variant_that_was_removed_is_not_summed_up(without_tuned: Project) -> 
     assert "tuned" not in "\n".join(summary.markdown())
 
 
-def test_the_check_names_what_a_removed_variant_leaves_and_the_command_removes_it(
+def test_check_and_doctor_name_what_a_removed_variant_leaves_and_the_command_removes_it(
     without_tuned: Project,
 ) -> None:
     printed = without_tuned.run("python", "-m", "pipeline.stale", status=1)
@@ -53,8 +54,11 @@ def test_the_check_names_what_a_removed_variant_leaves_and_the_command_removes_i
     ):  # fmt: skip
         assert path in command[1].split()
     assert not re.search(r"notebook|data/raw|data/README", command[1])
+    (finding,) = doctor.left_over()
+    assert finding.remedy == f"`{command[1]}`"
     without_tuned.run("sh", "-c", command[1])
     assert look()[1] == []
+    assert list(doctor.left_over()) == []
     assert (without_tuned.path / "models/vae/notebook.safetensors").is_file()
 
 
