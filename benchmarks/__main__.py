@@ -83,6 +83,7 @@ def peer_epochs() -> list[list[float]]:
 def start_up(place: Path) -> None:
     """What a stage costs beside its work: those of the smallest pipeline, whose work is next to nothing."""
     shrink(place / "params.yaml", smallest=True)
+    (place / LOCK).unlink()  # it names the members that are left out
     command = ["dvc", "repro", "--force", "--no-run-cache", "--quiet"]
     environment = door.user_environment(MLFLOW_TRACKING_URI=f"sqlite:///{place / 'mlflow.db'}")
     before = os.times()

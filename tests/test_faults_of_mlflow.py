@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -44,37 +44,39 @@ def test_trained_without_mlflow_and_completed_later_is_as_if_it_had_been_there(
     assert content(store(project)) == undisturbed
 
 
-@pytest.fixture
+@contextmanager
 def silent() -> Iterator[str]:
-    """A server that takes every connection and never answers."""
+    """A server that takes every connection and never answers; at the end it hangs up."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         taken = []
 
         def take() -> None:
             while True:
                 try:
-                    taken.append(listening.accept())
+                    taken.append(listening.accept()[0])
                 except OSError:
                     return
 
         threading.Thread(target=take, daemon=True).start()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         listening.shutdown(socket.SHUT_RDWR)
+    for connection in taken:
+        connection.close()
 
 
 @pytest.mark.slow
-def test_a_server_that_never_answers_costs_no_epoch(project: Project, silent: str) -> None:
+def test_a_server_that_never_answers_costs_no_epoch(project: Project) -> None:
     before = (project.path / "dvc.lock").read_text()
     command = ["dvc", "repro", "--force", "--single-item", "train_vae@notebook"]
-    printed = project.run(*command, MLFLOW_TRACKING_URI=silent)
+    with silent() as address:
+        # whoever waits for an answer waits for an hour
+        printed = project.run(*command, MLFLOW_TRACKING_URI=address, MLFLOW_HTTP_REQUEST_TIMEOUT="3600")
+        assert not brought(project)
     assert (project.path / "dvc.lock").read_text() == before
     wait_for(lambda: brought(project))
-    said = printed + project.run("python", "-m", "stages.track", status=1, MLFLOW_TRACKING_URI=silent)
+    said = printed + project.run("python", "-m", "stages.track", status=1, MLFLOW_TRACKING_URI=address)
     assert said.count("MLflow is not tracking train_vae@notebook") == 1
     assert "make track" in said
-    epochs = [float(found) for found in re.findall(r"nats +([\d.]+) s", printed)]
-    assert len(epochs) == 2
-    assert max(epochs) < 5  # no epoch waits for an answer, which would take ten seconds
 
 
 @pytest.mark.slow

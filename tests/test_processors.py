@@ -49,11 +49,7 @@ def narrow(to: Path) -> Project:
 
 
 def reproduce(project: Project, *targets: str, path: str = os.environ["PATH"]) -> None:
-    """By force; an idle thread sleeps, for one that spins would take its core from the emulator's others."""
-    project.run(
-        "dvc", "repro", "--force", "--no-run-cache", *targets,
-        MLFLOW_TRACKING_URI=OFF, OMP_WAIT_POLICY="PASSIVE", PATH=path,
-    )  # fmt: skip
+    project.run("dvc", "repro", "--force", "--no-run-cache", *targets, MLFLOW_TRACKING_URI=OFF, PATH=path)
 
 
 @pytest.fixture(scope="module")
