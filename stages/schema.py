@@ -151,6 +151,12 @@ class Critique(Section):
     compared: Annotated[int, Field(ge=10)]
     neighbours: Annotated[int, Field(ge=1, le=9)]
 
+    @model_validator(mode="after")
+    def _some_are_no_neighbours(self) -> Critique:
+        if self.samples <= self.neighbours:
+            raise ValueError(f"samples ({self.samples}) must be more than neighbours ({self.neighbours})")
+        return self
+
 
 class Latents(Section):
     neighbours: Count
@@ -164,11 +170,13 @@ class Interpolation(Section):
 
 
 class Figures(Section):
+    """Images a side; of more, none could be seen, and a figure would take minutes."""
+
     seed: Seed
-    digits: Annotated[int, Field(ge=2)]
-    grid: Count
-    rows: Count
-    steps: Annotated[int, Field(ge=3)]
+    digits: Annotated[int, Field(ge=2, le=50)]
+    grid: Annotated[int, Field(ge=1, le=50)]
+    rows: Annotated[int, Field(ge=1, le=50)]
+    steps: Annotated[int, Field(ge=3, le=50)]
 
 
 class Params(Section):

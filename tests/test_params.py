@@ -64,6 +64,8 @@ def test_all_faults_are_reported_at_once_by_their_paths(tmp_path: Path) -> None:
         ("compute:", "computer:", "computer: unknown key; did you mean compute?"),
         ("    batch_size: 64", "    batchsize: 64", "unknown key; did you mean batch_size?"),
         ("  samples: 100", "  samples: 95", "samples (95) must be a multiple of each k in iwae"),
+        ("  samples: 10000 ", "  samples: 3 ", "critique: samples (3) must be more than neighbours (3)"),
+        ("  digits: ", "  digits: 1000  # ", "figures.digits: 1000 is too large; write 50 or less"),
         ("    lr: 0.0003", "    lr: .inf", "vae.notebook.lr: inf is not a finite number"),
         ("    lr: 0.0003", "    lr: true", "vae.notebook.lr: true is not a number"),
         ("    clip_norm: null             #", "    clip_norm: off  #", '"off" is not a number, or null'),
