@@ -75,6 +75,7 @@ def left_over(made: Set[str], tracked: Set[str]) -> list[str]:
         for path in Path(root).rglob("*")
         if path.is_file()
         and path.name != ".gitignore"
+        and not path.match(".*.tmp")  # what a process is writing
         and not {str(path), *map(str, path.parents)} & made
         and (root == "reports" or (path.parent in folders and str(path) not in tracked))
     }
