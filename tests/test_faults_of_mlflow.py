@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -77,6 +78,7 @@ def test_a_server_that_never_answers_costs_no_epoch(project: Project) -> None:
     said = printed + project.run("python", "-m", "stages.track", status=1, MLFLOW_TRACKING_URI=address)
     assert said.count("MLflow is not tracking train_vae@notebook") == 1
     assert "make track" in said
+    assert len(re.findall(r"nats +[\d.]+ s", printed)) == 2  # a line for each epoch
 
 
 @pytest.mark.slow
