@@ -170,7 +170,7 @@ class Interpolation(Section):
 
 
 class Figures(Section):
-    """Images a side; of more, none could be seen, and a figure would take minutes."""
+    """Numbers of images; more than 50 are too small to see, and drawing them takes minutes."""
 
     seed: Seed
     digits: Annotated[int, Field(ge=2, le=50)]
