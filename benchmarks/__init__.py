@@ -1,3 +1,5 @@
-"""Speed, as a ratio to a peer that runs on the same machine in turns: `make bench`."""
+"""`make bench`: speed as a ratio to a reference that runs in turn on the same machine."""
 
-import stages  # noqa: F401  what is timed in this process computes with a stage's settings
+from workflow.core import processor
+
+processor.apply()  # so that this process computes with the settings of a stage

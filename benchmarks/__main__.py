@@ -1,9 +1,9 @@
-"""`python -m benchmarks`: epochs beside the notebook's loop, the whole pipeline, DVC's own cost, what a stage
-costs beside its work, memory.
+"""`python -m benchmarks`: epochs compared with the notebook's loop, the whole pipeline, the overhead of DVC
+and of a stage, memory.
 
-What is timed are the pipeline's own processes, by its own commands. Rounds are interleaved, since a shared
-machine's speed drifts, and the best of each is compared. It needs MNIST in data/raw (`make repro` brings it).
-`--limits` leaves out what limits.py has no limit for.
+It times the real processes of the pipeline. Rounds are interleaved, since the speed of a shared machine
+varies, and the best times are compared. It needs MNIST in data/raw (run `make repro` first). `--limits` runs
+only the benchmarks that have a limit in limits.py.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import door, limits
-from pipeline.audit import change
-from pipeline.console import UserError, run
-from pipeline.lockfile import LOCK, entries
-from pipeline.params import load
-from pipeline.quick import shrink
+from benchmarks import limits, stage_runs
 from stages.schema import Params
+from workflow.core.errors import UserError
+from workflow.core.params import load, set_params
+from workflow.reproduce.quick import shrink
+from workflow.runs.console import run
+from workflow.runs.lockfile import LOCK, entries
 
 ROUNDS = 5
-EPOCHS = 3  # of a process; the first, with its start-up, does not count
+EPOCHS = 3  # of a process; the first includes start-up and does not count
 TOY = """stages:
   one: {cmd: echo 1 > one.txt, outs: [one.txt]}
   two: {cmd: cp one.txt two.txt, deps: [one.txt], outs: [two.txt]}
@@ -33,77 +33,79 @@ TOY = """stages:
 
 
 def main() -> None:
-    peer = epochs()
-    nothing_to_do()
-    with door.clone() as place:
-        totals(place, peer)
-    with door.clone() as place:
-        start_up(place)
-    if not limits.ASKED:
+    notebook = epochs()
+    unchanged_repro()
+    with stage_runs.clone() as folder:
+        whole_pipeline(folder, notebook)
+    with stage_runs.clone() as folder:
+        stage_overhead(folder)
+    if not limits.ENFORCED:
         subprocess.run([sys.executable, "-m", "benchmarks.likelihood"], check=True)
-    limits.end()
+    limits.report()
 
 
 def epochs() -> float:
-    """Times epochs of each variant in turn with the peer's; returns the peer's best, test pass included."""
+    """Times epochs of each variant in turn with the notebook's; returns the notebook's best epoch."""
     (vae,) = load(Params, "vae")
-    peer: list[list[float]] = []
-    own: dict[str, list[float]] = {name: [] for name in vae}
-    with door.clone() as few:
-        change(few / "params.yaml", *(f"vae.{name}.epochs={EPOCHS}" for name in vae))
-        for number in range(1, (2 if limits.ASKED else ROUNDS) + 1):
-            peer += peer_epochs()
-            for name, times in own.items():
-                times += door.seconds(f"train_vae {name}", few)[1][1:]
-            line = "  ".join(f"{name} {min(times):.2f} s" for name, times in own.items())
+    notebook: list[list[float]] = []
+    ours: dict[str, list[float]] = {name: [] for name in vae}
+    with stage_runs.clone() as clone:
+        set_params(clone / "params.yaml", *(f"vae.{name}.epochs={EPOCHS}" for name in vae))
+        for number in range(1, (2 if limits.ENFORCED else ROUNDS) + 1):
+            notebook += notebook_epochs()
+            for name, times in ours.items():
+                times += stage_runs.seconds(f"train_vae {name}", clone)[1][1:]
+            line = "  ".join(f"{name} {min(times):.2f} s" for name, times in ours.items())
             print(
-                f"round {number}  notebook's loop {min(whole for whole, *_ in peer):.2f} s  {line}",
+                f"round {number}  notebook's loop {min(total for total, *_ in notebook):.2f} s  {line}",
                 flush=True,
             )
-    best = min(whole for whole, *_ in peer)
+    best = min(total for total, *_ in notebook)
     print(f"\n{'an epoch with its test pass':<34} {'best':>7}  notebook's loop / this")
     print(f"{'the notebook own loop':<34} {best:>5.2f} s")
-    for name, times in own.items():
+    for name, times in ours.items():
         print(f"{name:<34} {min(times):>5.2f} s  {best / min(times):.2f}")
-        limits.limit("an epoch / the notebook's own", min(times) / best, name)
-    print(f"(of the notebook's loop, training alone: {min(training for _, training, _ in peer):.2f} s)\n")
+        limits.check("an epoch / the notebook's own", min(times) / best, name)
+    print(f"(of the notebook's loop, training alone: {min(training for _, training, _ in notebook):.2f} s)\n")
     return best
 
 
-def peer_epochs() -> list[list[float]]:
-    """Of the notebook's loop, as its users run it: seconds, those of training, the test ELBO; by epoch."""
-    # not by -m: this package makes a stage's settings
+def notebook_epochs() -> list[list[float]]:
+    """Runs the notebook's loop as its users do. By epoch: seconds, seconds of training, test ELBO."""
+    # not with -m, since this package applies the settings of a stage
     start = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
     loop = Path(__file__).with_name("notebook_loop.py")
-    command = [sys.executable, "-c", start, str(loop), str(door.RAW), str(EPOCHS)]
-    done = subprocess.run(command, env=door.user_environment(), check=True, capture_output=True, text=True)
+    command = [sys.executable, "-c", start, str(loop), str(stage_runs.RAW), str(EPOCHS)]
+    done = subprocess.run(
+        command, env=stage_runs.user_environment(), check=True, capture_output=True, text=True
+    )
     return [[float(number) for number in line.split()] for line in done.stdout.splitlines()[1:]]
 
 
-def start_up(place: Path) -> None:
-    """What a stage costs beside its work: those of the smallest pipeline, whose work is next to nothing."""
-    shrink(place / "params.yaml", smallest=True)
-    (place / LOCK).unlink()  # it names the members that are left out
+def stage_overhead(folder: Path) -> None:
+    """The overhead of a stage: times the stages of the smallest pipeline, which do very little work."""
+    shrink(folder / "params.yaml", smallest=True)
+    (folder / LOCK).unlink()  # it has members that the smallest pipeline does not have
     command = ["dvc", "repro", "--force", "--no-run-cache", "--quiet"]
-    environment = door.user_environment(MLFLOW_TRACKING_URI=f"sqlite:///{place / 'mlflow.db'}")
+    environment = stage_runs.user_environment(MLFLOW_TRACKING_URI=f"sqlite:///{folder / 'mlflow.db'}")
     before = os.times()
-    subprocess.run(command, cwd=place, env=environment, check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(command, cwd=folder, env=environment, check=True, stderr=subprocess.DEVNULL)
     after = os.times()
     used = after.children_user + after.children_system - before.children_user - before.children_system
     print(f"\n{'the smallest pipeline':<34} {used:>5.0f} s of the processors, without tracking's process")
     found: dict[bool, list[float]] = {True: [], False: []}
-    for name, entry in entries(place / LOCK).items():
-        stage = entry["cmd"].removeprefix("python -m stages.")
-        whole = min(door.seconds(stage, place)[0] for _ in range(2))
-        found[name.startswith("train_")].append(whole)
-        print(f"  {stage:<32} {whole:>5.2f} s")
-    for trains, words in ((True, "a training stage, tracked"), (False, "another stage")):
-        print(f"{words + ', median':<34} {statistics.median(found[trains]):>5.2f} s")
+    for name, entry in entries(folder / LOCK).items():
+        stage = entry["cmd"].removeprefix("python -m workflow ")
+        total = min(stage_runs.seconds(stage, folder)[0] for _ in range(2))
+        found[name.startswith("train_")].append(total)
+        print(f"  {stage:<32} {total:>5.2f} s")
+    for trains, label in ((True, "a training stage, tracked"), (False, "another stage")):
+        print(f"{label + ', median':<34} {statistics.median(found[trains]):>5.2f} s")
     print()
 
 
-def nothing_to_do() -> None:
-    """`dvc repro` where nothing changed, in turn with a pipeline of two stages."""
+def unchanged_repro() -> None:
+    """`dvc repro` with nothing to do, in turn with a pipeline of two stages."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "dvc.yaml").write_text(TOY)
         for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["dvc", "repro", "-q"]):
@@ -115,26 +117,28 @@ def nothing_to_do() -> None:
     print(f"{'`dvc repro` with nothing to do':<34} {min(here):>5.2f} s")
     ratio = min(here) / min(toy)
     print(f"{'the same of a two-stage pipeline':<34} {min(toy):>5.2f} s  this / toy {ratio:.2f}\n")
-    limits.limit("`dvc repro` with nothing to do / a two-stage pipeline's", ratio)
+    limits.check("`dvc repro` with nothing to do / a two-stage pipeline's", ratio)
 
 
-def totals(clone: Path, peer: float) -> None:
-    """Forced runs of everything in a clone, portable or not, and each stage's largest memory."""
-    environment = door.user_environment(MNIST_MIRROR=str(door.RAW.resolve().parent))
+def whole_pipeline(clone: Path, notebook: float) -> None:
+    """Forced runs of the pipeline in a clone, portable or not, and the peak memory of stages."""
+    environment = stage_runs.user_environment(MNIST_MIRROR=str(stage_runs.RAW.resolve().parent))
     command = ["dvc", "repro", "--force", "--no-run-cache", "--quiet"]
-    wholes = []
-    for portable in ("true",) if limits.ASKED else ("true", "false"):
-        change(clone / "params.yaml", f"compute.portable={portable}")
-        started = time.perf_counter()
+    times = []
+    for portable in ("true",) if limits.ENFORCED else ("true", "false"):
+        set_params(clone / "params.yaml", f"compute.portable={portable}")
+        started_at = time.perf_counter()
         subprocess.run(command, cwd=clone, env=environment, check=True, stderr=subprocess.DEVNULL)
-        wholes.append(time.perf_counter() - started)
-    ratio = wholes[0] / 20 / peer
-    print(f"{'clean, forced `dvc repro`':<34} {wholes[0]:>5.0f} s  this / 20 epochs of the peer {ratio:.2f}")
-    limits.limit("the whole pipeline / 20 of the notebook's epochs", ratio)
-    if limits.ASKED:
+        times.append(time.perf_counter() - started_at)
+    ratio = times[0] / 20 / notebook
+    print(
+        f"{'clean, forced `dvc repro`':<34} {times[0]:>5.0f} s  this / 20 epochs of the notebook {ratio:.2f}"
+    )
+    limits.check("the whole pipeline / 20 of the notebook's epochs", ratio)
+    if limits.ENFORCED:
         return
-    other = wholes[0] / wholes[1]
-    print(f"{'… with portable: false':<34} {wholes[1]:>5.0f} s  portable / this {other:.2f}")
+    other = times[0] / times[1]
+    print(f"{'… with portable: false':<34} {times[1]:>5.0f} s  portable / this {other:.2f}")
     print("\nlargest resident memory of a stage")
     for stage in (
         "train_vae tuned",
@@ -151,7 +155,7 @@ def totals(clone: Path, peer: float) -> None:
 def memory(stage: str, clone: Path, environment: dict[str, str]) -> float:
     """The peak of one stage run by itself, in MB."""
     process = subprocess.Popen(
-        [sys.executable, "-m", *f"stages.{stage}".split()],
+        [sys.executable, "-m", "workflow", *stage.split()],
         cwd=clone, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     _, status, usage = os.wait4(process.pid, 0)
@@ -161,11 +165,11 @@ def memory(stage: str, clone: Path, environment: dict[str, str]) -> float:
 
 
 def seconds(command: list[str], folder: str) -> float:
-    started = time.perf_counter()
-    # the project has DVC's analytics off, which the toy would wait for
+    started_at = time.perf_counter()
+    # otherwise the toy waits for DVC's analytics, which the project turns off
     environment = os.environ | {"DVC_NO_ANALYTICS": "1"}
     subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
-    return time.perf_counter() - started
+    return time.perf_counter() - started_at
 
 
 if __name__ == "__main__":

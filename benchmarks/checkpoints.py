@@ -1,4 +1,4 @@
-"""What checkpoints cost a training: epochs of a VAE on MNIST, with one after each other epoch."""
+"""The cost of checkpoints: epochs of a VAE on MNIST, with a checkpoint after every second one."""
 
 from __future__ import annotations
 
@@ -11,49 +11,52 @@ import torch
 from benchmarks import limits
 from elbo import training
 from elbo.determinism import prepare, stream
+from elbo.models.vae import VAE
+from elbo.negative_elbo import NegativeElbo
 from elbo.optimization import Optimizer
-from elbo.vae import VAE
-from pipeline import dataset
-from pipeline.checkpoints import Checkpoints
-from pipeline.console import run
-from pipeline.identity import Inputs
-from pipeline.params import load
 from stages.schema import Params
+from workflow.core import dataset
+from workflow.core.params import load
+from workflow.runs.checkpoints import Checkpoints
+from workflow.runs.console import run
+from workflow.runs.identity import Inputs
 
 PAIRS = 6
 
 
 def main() -> None:
-    """Prints the median of epochs without a checkpoint, that of checkpoints, and the share of the latter."""
+    """Prints the medians of an epoch and of a checkpoint, and their ratio."""
     compute, settings = load(Params, "compute", "vae.notebook")
     prepare(compute.threads)
     data = dataset.load("data/binarized.npz")
     train: torch.Tensor = data.inputs("train")
     model = VAE(data.width, settings.hidden, settings.activation, stream(settings.seed, "init"))
     optimizer = Optimizer(model, settings, len(train))
-    kept = Checkpoints(Inputs("benchmark", {}, {}, {}, ()))
-    epochs = training.epochs(model, train, {"test": data.inputs("test")}, settings, optimizer)
+    checkpoints = Checkpoints(Inputs("benchmark", {}, {}, {}, ()))
+    held_out = {"test": data.inputs("test")}
+    objective = NegativeElbo(model, train, held_out, settings.seed, settings.input_dropout)
+    epochs = training.epochs(objective, settings, optimizer)
     rows = []
     without: list[float] = []
-    after: list[float] = []
+    after_checkpoint: list[float] = []
     saving: list[float] = []
     for number in range(2 * PAIRS):
-        started = time.perf_counter()
+        started_at = time.perf_counter()
         rows.append(next(epochs).row)
-        (after if number % 2 else without).append(time.perf_counter() - started)
+        (after_checkpoint if number % 2 else without).append(time.perf_counter() - started_at)
         if number % 2 == 0:
-            kept.written = -float("inf")  # due
-            started = time.perf_counter()
-            kept.save(rows, optimizer.state)
-            saving.append(time.perf_counter() - started)
-    shutil.rmtree(kept.folder)
-    epoch, one = statistics.median(without[1:] + after[1:]), statistics.median(saving)
+            checkpoints.saved_at = -float("inf")  # due
+            started_at = time.perf_counter()
+            checkpoints.save(rows, optimizer.state)
+            saving.append(time.perf_counter() - started_at)
+    shutil.rmtree(checkpoints.folder)
+    epoch, checkpoint = statistics.median(without[1:] + after_checkpoint[1:]), statistics.median(saving)
     print(f"{'an epoch with its test pass':<34} {epoch:>5.2f} s")
-    print(f"{'… just after a checkpoint':<34} {statistics.median(after[1:]):>5.2f} s")
-    ratio = 1 + one / epoch
-    print(f"{'a checkpoint':<34} {one:>5.3f} s  (epoch + checkpoint) / epoch {ratio:.3f}")
-    limits.limit("an epoch with a checkpoint / without", ratio)
-    limits.end()
+    print(f"{'… just after a checkpoint':<34} {statistics.median(after_checkpoint[1:]):>5.2f} s")
+    ratio = 1 + checkpoint / epoch
+    print(f"{'a checkpoint':<34} {checkpoint:>5.3f} s  (epoch + checkpoint) / epoch {ratio:.3f}")
+    limits.check("an epoch with a checkpoint / without", ratio)
+    limits.report()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""How large the ratios of `make bench` may be. Both sides of each run on the same machine, in turns."""
+"""Upper limits of the ratios of `make bench`. Both sides of a ratio run in turn on the same machine."""
 
 from __future__ import annotations
 
 import sys
 
-# `make bench LIMITS=1`: one exceeded is an error, and only what has a limit runs
-ASKED = "--limits" in sys.argv
+# `make bench LIMITS=1`: an exceeded limit is an error, and only benchmarks with a limit run
+ENFORCED = "--limits" in sys.argv
 LIMITS = {
     "an epoch / the notebook's own": 1.0,
     "`dvc repro` with nothing to do / a two-stage pipeline's": 1.5,
@@ -18,14 +18,14 @@ LIMITS = {
 _exceeded: list[str] = []
 
 
-def limit(name: str, ratio: float, of: str = "") -> None:
-    """Notes a ratio that is larger than it may be."""
+def check(name: str, ratio: float, label: str = "") -> None:
+    """Records a ratio that exceeds its limit."""
     if ratio > LIMITS[name]:
-        _exceeded.append(f"{of or name}: {ratio:.3f}, {LIMITS[name]} at most ({name})")
+        _exceeded.append(f"{label or name}: {ratio:.3f}, {LIMITS[name]} at most ({name})")
 
 
-def end() -> None:
-    """Says which limits were exceeded; where they are asked for, exits with 1."""
+def report() -> None:
+    """Prints the exceeded limits; exits with 1 if limits are enforced."""
     if _exceeded:
         print("\nover the limit:\n  " + "\n  ".join(_exceeded))
-        sys.exit(ASKED)
+        sys.exit(ENFORCED)

@@ -1,8 +1,8 @@
-"""The peer: the reference notebook's own way to train, written anew from its description.
+"""The reference: the notebook's training loop, rewritten from its description.
 
 torchvision's dataset through a DataLoader and ToTensor, binarized batch by batch; nn.Linear and
-torch.distributions; a loss read at each step; Adam. Nothing of this project but the data's files.
-Run with a folder and a number, it prints the seconds of so many epochs.
+torch.distributions; `loss.item()` at each step; Adam. It uses only the data files of this project.
+Called with a folder and a number of epochs, it prints the seconds of each epoch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 from torch.utils.data import DataLoader
 
-from pipeline.mnist_family import torchvision_mnist
+from sources.mnist import torchvision_mnist
 
 
 class Encoder(nn.Module):
@@ -50,10 +50,10 @@ def elbo(x: Tensor, encoder: Encoder, decoder: Decoder) -> Tensor:
 
 
 class NotebookLoop:
-    """Trains and scores one epoch a call, as the notebook does."""
+    """Trains and evaluates one epoch per call, as the notebook does."""
 
     def __init__(self, raw: Path) -> None:
-        # imported here: it finds the operators that torchvision_mnist declared
+        # imported after torchvision_mnist() has declared the operators
         mnist = torchvision_mnist()
         from torchvision.transforms import ToTensor
 
@@ -72,8 +72,8 @@ class NotebookLoop:
         self.optimizer = torch.optim.Adam(parameters, lr=3e-4)
 
     def epoch(self) -> tuple[float, float, float]:
-        """Seconds of the epoch with its test pass, and of training alone; the test ELBO."""
-        started = time.perf_counter()
+        """Seconds of the epoch with its test pass, seconds of its training alone, and the test ELBO."""
+        started_at = time.perf_counter()
         total = 0.0
         for images, _ in self.train:
             x = (images.reshape(len(images), -1) >= 0.5).float()
@@ -82,14 +82,14 @@ class NotebookLoop:
             loss.backward()
             total -= loss.item() * len(x)
             self.optimizer.step()
-        trained = time.perf_counter()
+        trained_at = time.perf_counter()
         score = 0.0
         with torch.no_grad():
             for images, _ in self.test:
                 x = (images.reshape(len(images), -1) >= 0.5).float()
                 score += elbo(x, self.encoder, self.decoder).item() * len(x)
-        ended = time.perf_counter()
-        return ended - started, trained - started, score / 10_000
+        ended_at = time.perf_counter()
+        return ended_at - started_at, trained_at - started_at, score / 10_000
 
 
 if __name__ == "__main__":

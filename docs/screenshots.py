@@ -1,6 +1,6 @@
-"""The README's pictures of MLflow and DVC: `python -m docs.screenshots`, after the sweep that it describes.
+"""Makes the README's pictures of MLflow and DVC: `python -m docs.screenshots`, after the README's sweep.
 
-Real pages of `mlflow ui` on this project's store, and of `dvc plots diff`, by Chromium.
+Pages of `mlflow ui` on this project's store, and of `dvc plots diff`, in Chromium.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.pages import chromium, mlflow_pages, open_comparison, open_page
-from tests.stores import every_run
+from tests.support.pages import chromium, mlflow_pages, open_comparison, open_page
+from tests.support.stores import all_runs
 
-HERE = Path("docs")
-COLOURS = 128  # a page has few
+FOLDER = Path("docs")
+COLOURS = 128  # enough for these pages
 
 
 def main() -> None:
-    every = every_run(f"sqlite:///{Path('mlflow.db').resolve()}")
-    mnist = [pair for pair in every if pair[1].data.tags.get("dataset") == "mnist"]
+    runs = all_runs(f"sqlite:///{Path('mlflow.db').resolve()}")
+    mnist = [pair for pair in runs if pair[1].data.tags.get("dataset") == "mnist"]
     held_out = [run for _, run in mnist if "elbo/validation.elbo" in run.data.metrics]
     latest = {name: run for name, run in reversed(mnist) if run not in held_out}
     pair = [latest["vae/notebook"], latest["vae/tuned"]]
@@ -50,10 +50,10 @@ def main() -> None:
 
 
 def save(name: str, png: bytes, top: float = 0.0, bottom: float = 1.0) -> None:
-    """Writes a page, or the part of it between two heights, as a small PNG."""
+    """Saves a screenshot, cropped to the part between two relative heights, as a small PNG."""
     image = Image.open(io.BytesIO(png)).convert("RGB")
     part = image.crop((0, int(top * image.height), image.width, int(bottom * image.height)))
-    part.quantize(COLOURS).save(HERE / name, optimize=True)
+    part.quantize(COLOURS).save(FOLDER / name, optimize=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """Closed forms and bounds of the log-likelihood, in nats."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -25,14 +23,9 @@ class _BernoulliLogLikelihood(torch.autograd.Function):
 
 
 def total_log_likelihood(logits: Tensor, x: Tensor) -> Tensor:
-    """log p(x|z) of all images together: the hot loop's form, differentiable in the logits.
+    """log p(x|z) summed over all images, in nats: (N, pixels) and (N, pixels) to a scalar.
 
-    Args:
-        logits: (N, pixels), of Bernoulli pixels.
-        x: (N, pixels) of 0.0 and 1.0.
-
-    Returns:
-        a scalar, in nats (not an image's: divide by N).
+    The fast form for training, differentiable in the logits of the Bernoulli pixels.
     """
     total: Tensor = _BernoulliLogLikelihood.apply(logits, x)
     return total
@@ -44,10 +37,7 @@ def log_likelihood(logits: Tensor, x: Tensor) -> Tensor:
 
 
 def kl_to_prior(loc: Tensor, log_scale: Tensor) -> Tensor:
-    """KL(N(loc, scale²) || N(0, 1)) of each dimension: (…, D) to (…, D).
-
-    (Kingma and Welling 2014, appendix B.)
-    """
+    """KL(N(loc, scale²) || N(0, 1)) of each dimension (Kingma and Welling 2014, appendix B), (…, D)."""
     return 0.5 * (loc.square() + (2 * log_scale).exp() - 1) - log_scale
 
 
@@ -59,16 +49,13 @@ def log_normal(z: Tensor, loc: Tensor | float = 0.0, log_scale: Tensor | float =
 
 
 def importance_weighted(log_weights: Tensor, k: int) -> Tensor:
-    """The importance-weighted bound with k samples, averaged over disjoint groups of k.
+    """(N,) the importance-weighted bound with k samples, averaged over disjoint groups of k.
 
     IWAE_k = E[log 1/k Σ p(x, z_i) / q(z_i|x)] (Burda, Grosse and Salakhutdinov 2016). With the same
     weights and k dividing k', IWAE_k <= IWAE_k' holds for each image, not only on average (Jensen).
 
     Args:
-        log_weights: (S, N) of log p(x, z) − log q(z|x), float64 for large S; S a multiple of k.
-
-    Returns:
-        (N,)
+        log_weights: (S, N) log p(x, z) − log q(z|x), float64 for large S.
 
     Raises:
         ValueError: k does not divide S.
@@ -78,3 +65,9 @@ def importance_weighted(log_weights: Tensor, k: int) -> Tensor:
         raise ValueError(f"{samples} samples cannot be split into groups of {k}")
     groups = log_weights.view(samples // k, k, images)
     return (groups.logsumexp(1) - math.log(k)).mean(0)
+
+
+def mean_and_error(name: str, values: Tensor) -> dict[str, float]:
+    """The mean of values (N,) as `name` and its standard error as `<name>_se`; 0 where undefined."""
+    error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    return {name: values.mean().item() if len(values) else 0.0, f"{name}_se": error}

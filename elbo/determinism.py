@@ -1,6 +1,4 @@
-"""What makes torch repeat itself: named streams of randomness, and a fixed number of threads."""
-
-from __future__ import annotations
+"""Reproducible results from torch: named random streams and a fixed number of threads."""
 
 import hashlib
 
@@ -10,8 +8,8 @@ import torch
 def stream(seed: int, purpose: str, epoch: int = 0) -> torch.Generator:
     """A generator for one purpose (`init`, `shuffle`, `posterior`, …) in one epoch.
 
-    It is seeded with a hash of its three names, so an epoch can be replayed alone, and a new consumer of
-    randomness leaves all old ones as they were.
+    Its seed is a hash of the three arguments, so an epoch can be repeated alone, and a new use of randomness
+    changes no other stream.
     """
     name = f"{seed}/{purpose}/{epoch}".encode()
     value = int.from_bytes(hashlib.sha256(name).digest()[:8], "big") >> 1  # manual_seed takes 63 bits
@@ -21,8 +19,8 @@ def stream(seed: int, purpose: str, epoch: int = 0) -> torch.Generator:
 def prepare(threads: int) -> None:
     """Fixes the number of threads, on which float sums depend.
 
-    The first exp and log of a process, when several threads make them at once, may take a path of low
-    precision (pytorch #188792); here one thread makes them first.
+    If several threads call the first exp and log of a process at once, these may take a path of low
+    precision (pytorch #188792); here one thread calls them first.
     """
     torch.set_num_threads(threads)
     small = torch.ones(2)

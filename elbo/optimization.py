@@ -1,7 +1,5 @@
 """One optimizer for every model here: SGD or Adam(W), schedule, clipping, and an average of the weights."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,13 +8,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
-from torch.optim.sgd import sgd
-
-MOMENTS = ("exp_avg", "exp_avg_sq")  # what Adam remembers of the gradient, and of its square
 
 
 class Settings(Protocol):
-    """What `Optimizer` and the training loops read; params.yaml says what each means."""
+    """What `Optimizer` and the training loop read; params.yaml documents each value."""
 
     @property
     def seed(self) -> int: ...
@@ -41,7 +36,7 @@ class Settings(Protocol):
 
 
 class Diverged(ArithmeticError):
-    """The loss is no longer a number."""
+    """The loss is not finite."""
 
 
 def learning_rate(settings: Settings, step: int, steps: int) -> float:
@@ -54,10 +49,10 @@ def learning_rate(settings: Settings, step: int, steps: int) -> float:
 
 
 class Optimizer:
-    """Takes the steps of a training on the parameters of `model`, by `settings`.
+    """Updates the parameters of `model` in place, as `settings` say.
 
     Args:
-        examples: of the training set: an epoch has a step for each batch.
+        examples: size of the training set, from which the number of steps in an epoch follows.
     """
 
     def __init__(self, model: nn.Module, settings: Settings, examples: int) -> None:
@@ -65,51 +60,47 @@ class Optimizer:
         self.steps = settings.epochs * -(-examples // settings.batch_size)
         self.taken = 0
         self.parameters: list[Tensor] = list(model.parameters())
-        self.memory: dict[str, list[Tensor]] = {}
+        self.moments: dict[str, list[Tensor]] = {}
         if settings.optimizer == "adam":
-            self.memory = {"step": [torch.zeros(()) for _ in self.parameters]}
-            self.memory |= {key: [torch.zeros_like(p) for p in self.parameters] for key in MOMENTS}
+            self.moments["step"] = [torch.zeros(()) for _ in self.parameters]
+            for name in ("exp_avg", "exp_avg_sq"):  # of the gradient and of its square
+                self.moments[name] = [torch.zeros_like(p) for p in self.parameters]
         self.average = [p.detach().clone() for p in self.parameters] if settings.averaging else []
 
     @property
     def epochs_done(self) -> int:
-        """Whole epochs that lie behind."""
+        """Completed epochs."""
         return self.taken * self.settings.epochs // self.steps
 
     def state(self) -> dict[str, Tensor]:
-        """All that `load` needs to go on: the parameters, what the method remembers, the average, the count.
+        """All that `load` needs to continue: parameters, Adam's moments, averaged weights, step count.
 
-        They are the tensors themselves, and change with the next step.
+        They are the optimizer's own tensors, which change with the next step.
         """
-        found = {"taken": torch.tensor(self.taken)}
-        for place, parameter in enumerate(self.parameters):
-            found[f"parameter.{place}"] = parameter.detach()
-            found |= {f"{key}.{place}": values[place] for key, values in self.memory.items()}
-        return found | {f"average.{place}": mean for place, mean in enumerate(self.average)}
+        groups = {"parameter": self.parameters, **self.moments, "average": self.average}
+        return {"taken": torch.tensor(self.taken)} | {
+            f"{name}.{i}": tensor.detach() for name, group in groups.items() for i, tensor in enumerate(group)
+        }
 
-    @torch.no_grad()
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Takes up where `state` was asked for, of an optimizer with the same settings and sizes.
+        """Continues from the `state` of an optimizer with the same settings and sizes.
 
         Raises:
-            ValueError: it is of another one; nothing has changed then.
+            ValueError: the state does not fit this optimizer, which is then unchanged.
         """
-        expected: dict[str, tuple[torch.Size, torch.dtype]] = {"taken": (torch.Size(), torch.int64)}
-        for place, parameter in enumerate(self.parameters):
-            like = {"parameter": parameter} | {key: values[place] for key, values in self.memory.items()}
-            like |= {"average": parameter} if self.average else {}
-            expected |= {f"{key}.{place}": (value.shape, value.dtype) for key, value in like.items()}
-        if {name: (tensor.shape, tensor.dtype) for name, tensor in state.items()} != expected:
+        own = self.state()
+        expected, found = (
+            {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+            for tensors in (own, state)
+        )
+        if found != expected:
             raise ValueError("is of another model or optimizer")
         taken = int(state["taken"])
         if not 0 < taken <= self.steps or taken * self.settings.epochs % self.steps:
             raise ValueError("was not written at the end of an epoch")
         self.taken = taken
-        for place, parameter in enumerate(self.parameters):
-            parameter.copy_(state[f"parameter.{place}"])
-            for key, values in self.memory.items():
-                values[place] = state[f"{key}.{place}"].clone()
-        self.average = [state[f"average.{place}"].clone() for place in range(len(self.average))]
+        for name, tensor in own.items():
+            tensor.copy_(state[name])
 
     def step(self, loss: Tensor) -> None:
         """One step down the gradient of `loss`."""
@@ -121,48 +112,42 @@ class Optimizer:
         self._update(learning_rate(self.settings, self.taken, self.steps))
         self.taken += 1
         if self.average:
-            # a young average forgets faster (Polyak and Juditsky's mean at first), so that it does not
-            # remember the initial weights
+            # at first Polyak and Juditsky's mean of all weights, which soon forgets the initial ones
             weight = max(1 - self.settings.averaging, 1 / (self.taken + 1))
             torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], weight)
 
     @torch.no_grad()
     def _update(self, lr: float) -> None:
-        """torch.optim.SGD's step or AdamW's, by the functions that those classes call.
+        """A step with the same bits as that of torch.optim.SGD or AdamW.
 
-        The classes import torch's compiler when they are made: two seconds of each training's process.
+        Constructing these classes imports torch's compiler, which takes two seconds of each process.
         """
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         decay = self.settings.weight_decay
         if self.settings.optimizer == "sgd":
-            nothing: list[Tensor | None] = [None] * len(gradients)
-            sgd(
-                self.parameters, gradients, nothing, foreach=False, fused=False,
-                weight_decay=decay, momentum=0.0, lr=lr, dampening=0.0, nesterov=False, maximize=False,
-            )  # fmt: skip
+            for parameter, gradient in zip(self.parameters, gradients, strict=True):
+                decayed = gradient.add(parameter, alpha=decay) if decay else gradient
+                parameter.add_(decayed, alpha=-lr)
             return
-        first, second = (self.memory[key] for key in MOMENTS)
         # AdamW without decay is Adam; with it, the decay is decoupled from the gradient
         adamw(
-            self.parameters, gradients, first, second, [], self.memory["step"], fused=True,
-            amsgrad=False, beta1=0.9, beta2=0.999, lr=lr, weight_decay=decay, eps=1e-8, maximize=False,
+            self.parameters, gradients, self.moments["exp_avg"], self.moments["exp_avg_sq"], [],
+            self.moments["step"], fused=True, amsgrad=False, beta1=0.9, beta2=0.999, lr=lr,
+            weight_decay=decay, eps=1e-8, maximize=False,
         )  # fmt: skip
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Inside, the model has the averaged weights, if weights are averaged."""
-        self._swap()
+        self.swap_average()
         try:
             yield
         finally:
-            self._swap()
-
-    def finish(self) -> None:
-        """Leaves the averaged weights in the model, if weights are averaged."""
-        self._swap()
+            self.swap_average()
 
     @torch.no_grad()
-    def _swap(self) -> None:
+    def swap_average(self) -> None:
+        """Exchanges the model's weights and the averaged ones, if weights are averaged."""
         for parameter, mean in zip(self.parameters, self.average, strict=False):
             kept = parameter.clone()
             parameter.copy_(mean)

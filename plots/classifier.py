@@ -1,6 +1,4 @@
-"""What a classifier learned: its data, its curves, its surface of probability, its confusions."""
-
-from __future__ import annotations
+"""What a classifier learned: its data, its curves, its probabilities over the plane, its confusions."""
 
 from collections.abc import Sequence
 
@@ -15,13 +13,11 @@ from plots import style
 
 def points(inputs: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Figure:
     """Points (N, 2) of two classes."""
-    fig = style.figure(5.6, 5.4)
-    axes = fig.subplots()
+    fig, axes = style.subplots(5.6, 5.4)
     _scatter(axes, inputs, labels, names)
     axes.set(xlabel="$x_1$", ylabel="$x_2$", title="Two annuli", aspect="equal")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
-    style.caption(fig, f"{len(inputs)} points")
-    return fig
+    return style.finish(fig, f"{len(inputs)} points")
 
 
 def probability(
@@ -32,20 +28,18 @@ def probability(
     names: Sequence[str],
 ) -> Figure:
     """Surfaces (title, (n, n) of p(y=1|x) over a square, x_2 rising by row) with the points over them."""
-    fig = style.figure(5.0 * len(surfaces) + 0.8, 5.6)
-    axes = fig.subplots(1, len(surfaces), sharey=True)
+    fig, axes = style.subplots(5.0 * len(surfaces) + 0.8, 5.6, 1, len(surfaces), sharey=True)
     for cell, (title, surface) in zip(axes, surfaces, strict=True):
         image = cell.imshow(
             surface, origin="lower", extent=(-extent, extent, -extent, extent), cmap=style.RAMP,
             vmin=0, vmax=1, alpha=0.9,
         )  # fmt: skip
-        _scatter(cell, inputs, labels, names, edge="white")
+        _scatter(cell, inputs, labels, names, edgecolors="white")
         cell.grid(False)
         cell.set(xlabel="$x_1$", title=title)
     axes[0].set_ylabel("$x_2$")
     fig.colorbar(image, ax=axes, label="p(positive | x)", shrink=0.85)
-    handles, texts = axes[0].get_legend_handles_labels()
-    fig.legend(handles, texts, loc="outside lower center", ncols=2)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return fig
 
 
@@ -54,29 +48,23 @@ def curves(training: pd.DataFrame, title: str, data: str, *, steps: bool = False
 
     Args:
         training: columns `epoch`, `<split>_nll`, `<split>_accuracy`.
-        steps: an epoch is one step of full-batch gradient descent; say so.
+        steps: each epoch is one step of full-batch gradient descent, and the axis says so.
     """
-    fig = style.figure(9.6, 4.2)
-    loss, accuracy = fig.subplots(1, 2)
-    alone = "test_nll" not in training
-    for split, colour, dashes in (
-        ("train", style.FIRST, "-" if alone else "--"),
-        ("test", style.SECOND, "-"),
-    ):
-        if f"{split}_nll" in training:
-            label = f"{split}: {training[f'{split}_nll'].iloc[-1]:.2g} at the end"
-            loss.plot(training["epoch"], training[f"{split}_nll"], dashes, color=colour, label=label)
-            label = f"{split}: {training[f'{split}_accuracy'].iloc[-1]:.2%} at the end"
-            accuracy.plot(training["epoch"], training[f"{split}_accuracy"], dashes, color=colour, label=label)
+    fig, (loss, accuracy) = style.subplots(9.6, 4.2, 1, 2)
+    splits = [split for split in ("train", "test") if f"{split}_nll" in training]
+    for split in splits:
+        dashes = "--" if split == "train" and "test" in splits else "-"
+        colour = style.FIRST if split == "train" else style.SECOND
+        for axes, column, digits in ((loss, f"{split}_nll", ".2g"), (accuracy, f"{split}_accuracy", ".2%")):
+            label = f"{split}: {training[column].iloc[-1]:{digits}} at the end"
+            axes.plot(training["epoch"], training[column], dashes, color=colour, label=label)
     loss.set(yscale="log", ylabel="negative log-likelihood (nats)")
     accuracy.set(ylabel="accuracy")
     for axes, place in ((loss, "upper right"), (accuracy, "lower right")):
         axes.set_xlabel("gradient descent step" if steps else "epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc=place)
-    fig.suptitle(title, fontsize=12)
-    style.caption(fig, data)
-    return fig
+    return style.finish(fig, data, title)
 
 
 def confusion(counts: np.ndarray, names: Sequence[str], method: str, data: str) -> Figure:
@@ -85,44 +73,26 @@ def confusion(counts: np.ndarray, names: Sequence[str], method: str, data: str) 
     Args:
         method: what predicts, and from what.
     """
-    fig = style.figure(7.0, 6.6)
-    axes = fig.subplots()
-    axes.imshow(np.log1p(counts), cmap="Blues")
+    fig, axes = style.subplots(7.0, 6.6)
+    shades = np.log1p(counts)
+    axes.imshow(shades, cmap="Blues")
     axes.grid(False)
-    top = np.log1p(counts).max()
-    for row, column in np.ndindex(*counts.shape):
-        count = int(counts[row, column])
-        if count:
-            light = np.log1p(count) > 0.6 * top
-            axes.text(
-                column, row, str(count), ha="center", va="center", fontsize=9,
-                color="white" if light else "black",
-            )  # fmt: skip
-    ticks = range(len(names))
-    turned = max(map(len, names)) > 2
-    axes.set_xticks(
-        ticks, style.short(names), rotation=45 if turned else 0, ha="right" if turned else "center"
-    )
-    axes.set_yticks(ticks, style.short(names))
+    for row, column in np.argwhere(counts):
+        colour = "white" if shades[row, column] > 0.6 * shades.max() else "black"
+        axes.text(
+            column, row, f"{counts[row, column]:.0f}", ha="center", va="center", fontsize=9, color=colour
+        )
+    style.class_ticks(axes, names, 45, both=True)
     right = np.trace(counts) / counts.sum()
     axes.set(xlabel="predicted", ylabel="actual", title=f"Confusion matrix, {right:.2%} right:\n{method}")
-    style.caption(fig, f"{int(counts.sum())} binarized test images of {data}; shades on a log scale")
-    return fig
+    return style.finish(fig, f"{int(counts.sum())} binarized test images of {data}; shades on a log scale")
 
 
 def _scatter(
-    axes: Axes, inputs: np.ndarray, labels: np.ndarray, names: Sequence[str], edge: str = "none"
+    axes: Axes, inputs: np.ndarray, labels: np.ndarray, names: Sequence[str], edgecolors: str = "none"
 ) -> None:
-    looks = ((style.NEGATIVE, "o"), (style.POSITIVE, "^"))
-    for label, (colour, marker) in enumerate(looks):
-        rows = inputs[labels == label]
+    for label, (color, marker) in enumerate(((style.NEGATIVE, "o"), (style.POSITIVE, "^"))):
+        x, y = inputs[labels == label].T
         axes.scatter(
-            rows[:, 0],
-            rows[:, 1],
-            s=22,
-            color=colour,
-            marker=marker,
-            edgecolors=edge,
-            linewidths=0.6,
-            label=names[label],
+            x, y, s=22, color=color, marker=marker, edgecolors=edgecolors, linewidths=0.6, label=names[label]
         )

@@ -1,10 +1,7 @@
 """What a VAE of images learned: its curves, its samples, and its plane of latents."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
-import matplotlib.patheffects as effects
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -16,35 +13,25 @@ from plots import style
 def reconstructions(
     images: np.ndarray, decoded: np.ndarray, names: Sequence[str], name: str, data: str
 ) -> Figure:
-    """Binary images (N, pixels) above the decoder's mean at their posterior's mean, (N, pixels)."""
-    fig = style.figure(1.25 * len(images) + 1.1, 3.7)
-    axes = fig.subplots(2, len(images))
-    for row, (what, pictures) in enumerate(
-        (("data", style.square(images)), ("decoded", style.square(decoded)))
-    ):
-        for column, picture in enumerate(pictures):
-            cell = axes[row, column]
-            cell.imshow(picture, cmap=style.INK, vmin=0, vmax=1, interpolation="nearest")
-            cell.set(xticks=[], yticks=[])
-            cell.grid(False)
-            for spine in cell.spines.values():
-                spine.set(visible=True, color="#bbbbbb")
-            if row == 0:
-                cell.set_title(names[column])
-        axes[row, 0].set_ylabel(what)
-    fig.suptitle(f"Images and their reconstructions: {name}", fontsize=12)
-    style.caption(fig, f"binarized test images of {data}")
-    return fig
+    """Binary images (N, pixels) above the decoder's means (N, pixels) at the means of their posteriors."""
+    fig, axes = style.subplots(1.25 * len(images) + 1.1, 3.7, 2, len(images))
+    for row, label, pictures in zip(axes, ("data", "decoded"), (images, decoded), strict=True):
+        row[0].set_ylabel(label)
+        for cell, picture in zip(row, style.square(pictures), strict=True):
+            style.picture(cell, picture)
+            cell.spines[:].set(visible=True, color="#bbbbbb")
+    for cell, title in zip(axes[0], names, strict=True):
+        cell.set_title(title)
+    return style.finish(fig, f"binarized test images of {data}", f"Images and their reconstructions: {name}")
 
 
 def elbo_curves(training: pd.DataFrame, notebook: pd.DataFrame | None, name: str, data: str) -> Figure:
-    """Train and test ELBO by epoch, over the notebook's where it trained on the same data.
+    """Train and test ELBO (nats per image) by epoch, over the notebook's where it trained on the same data.
 
     Args:
         training, notebook: columns `epoch`, `train_elbo`, `test_elbo`.
     """
-    fig = style.figure(7.5, 4.6)
-    axes = fig.subplots()
+    fig, axes = style.subplots(7.5, 4.6)
     runs = [(training, name, style.FIRST, style.SECOND, 2.2)]
     if notebook is not None:
         runs.insert(0, (notebook, "reference notebook", style.REFERENCE, style.REFERENCE, 1.3))
@@ -63,39 +50,23 @@ def elbo_curves(training: pd.DataFrame, notebook: pd.DataFrame | None, name: str
         low, high = later.min(), max(later.max(), later.min() + 1)
         axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     axes.legend(loc="lower right", fontsize=10)
-    style.caption(fig, f"binarized {data}")
-    return fig
+    return style.finish(fig, f"binarized {data}")
 
 
 def samples(decoded: np.ndarray, columns: int, name: str, data: str) -> Figure:
     """The decoder's means (N, pixels) at latents drawn from the prior."""
-    fig = style.figure(7.0, 7.4)
-    axes = fig.subplots()
-    style.image_grid(axes, style.square(decoded), columns)
-    axes.set_title(f"Decoded samples of the prior: {name}")
-    style.caption(fig, f"trained on binarized {data}")
-    return fig
+    return _images(decoded, columns, (7.0, 7.4), f"Decoded samples of the prior: {name}", data)
 
 
 def latent_means(means: np.ndarray, labels: np.ndarray, names: Sequence[str], name: str, data: str) -> Figure:
-    """Posterior means (N, 2) coloured by class, each class's name where it lies densest."""
-    fig = style.figure(7.6, 7.2)
-    axes = fig.subplots()
-    order = np.random.default_rng(0).permutation(len(means))  # no class hides another
-    colours = np.array(style.CLASSES)[labels]
-    axes.scatter(
-        means[order, 0], means[order, 1], c=colours[order], s=7, alpha=0.6, linewidths=0, rasterized=True
-    )
+    """Posterior means (N, 2) coloured by class, each class's name where it is densest."""
+    fig, axes = style.subplots(7.6, 7.2)
+    style.scatter(axes, means, np.array(style.CLASSES)[labels], s=7, alpha=0.6, rasterized=True)
     apart = 0.045 * float(np.ptp(means, axis=0).max())  # the height of a name
     for label, (x, y) in style.spread(style.densest(means, labels), apart).items():
-        axes.text(
-            x, y, names[label], fontsize=15, fontweight="bold", color="black",
-            ha="center", va="center", path_effects=[effects.withStroke(linewidth=4, foreground="white")],
-        )  # fmt: skip
-    axes.set(xlabel="$z_1$", ylabel="$z_2$", title=f"Posterior means by class: {name}")
-    axes.set_aspect("equal")
-    style.caption(fig, f"{len(means)} binarized test images of {data}")
-    return fig
+        style.outlined_text(axes, x, y, names[label], size=15, outline=4)
+    style.latent_plane(axes, f"Posterior means by class: {name}")
+    return style.finish(fig, f"{len(means)} binarized test images of {data}")
 
 
 def latent_grid(decoded: np.ndarray, extent: float, name: str, data: str) -> Figure:
@@ -104,28 +75,24 @@ def latent_grid(decoded: np.ndarray, extent: float, name: str, data: str) -> Fig
     The first row is that of the largest z_2, so that it lies on top.
     """
     columns = round(len(decoded) ** 0.5)
-    pictures = style.square(decoded)
-    side = pictures.shape[1]
-    canvas = pictures.reshape(columns, columns, side, side).transpose(0, 2, 1, 3)
-    fig = style.figure(7.4, 7.6)
-    axes = fig.subplots()
+    fig, axes = style.subplots(7.4, 7.6)
     reach = extent * columns / (columns - 1)  # the latents are those of the cells' centres
-    axes.imshow(
-        canvas.reshape(columns * side, columns * side), cmap=style.INK, vmin=0, vmax=1,
-        extent=(-reach, reach, -reach, reach),
-    )  # fmt: skip
+    canvas = style.tile(style.square(decoded), columns)
+    axes.imshow(canvas, cmap=style.INK, vmin=0, vmax=1, extent=(-reach, reach, -reach, reach))
     axes.grid(False)
-    axes.set(xlabel="$z_1$", ylabel="$z_2$", title=f"Decoded latents: {name}")
-    style.caption(fig, f"trained on binarized {data}")
-    return fig
+    style.latent_plane(axes, f"Decoded latents: {name}")
+    return style.finish(fig, f"trained on binarized {data}")
 
 
 def interpolations(decoded: np.ndarray, steps: int, name: str, data: str) -> Figure:
     """The decoder's means (rows · steps, pixels) on straight lines between latents of the prior."""
-    rows = len(decoded) // steps
-    fig = style.figure(8.0, 8.0 * rows / steps + 0.9)
-    axes = fig.subplots()
-    style.image_grid(axes, style.square(decoded), steps)
-    axes.set_title(f"Straight lines between pairs of latents: {name}")
-    style.caption(fig, f"trained on binarized {data}")
-    return fig
+    size = (8.0, 8.0 * (len(decoded) // steps) / steps + 0.9)
+    return _images(decoded, steps, size, f"Straight lines between pairs of latents: {name}", data)
+
+
+def _images(decoded: np.ndarray, columns: int, size: tuple[float, float], title: str, data: str) -> Figure:
+    fig, axes = style.subplots(*size)
+    style.picture(axes, style.tile(style.square(decoded).astype(float), columns, gap=2))
+    axes.set_title(title)
+    axes.set_axis_off()
+    return style.finish(fig, f"trained on binarized {data}")

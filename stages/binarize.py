@@ -1,20 +1,18 @@
-"""Stage binarize: every pixel 0 or 1, eight to a byte, with labels, and the splits that training may see."""
-
-from __future__ import annotations
+"""Stage binarize: every pixel 0 or 1, eight to a byte, with labels, by split."""
 
 from pathlib import Path
 
 import numpy as np
 
-from pipeline import mnist_family
-from pipeline.console import UserError, damaged, run, say
-from pipeline.dataset import Dataset
-from pipeline.files import read_json
-from pipeline.params import load
+from sources import mnist
 from stages.schema import Params
+from workflow.core.dataset import Dataset
+from workflow.core.errors import UserError, damaged
+from workflow.core.files import read_json
+from workflow.core.params import load
+from workflow.runs.console import say
 
 RAW = Path("data/raw")
-OUTPUT = Path("data/binarized.npz")
 
 
 def main() -> None:
@@ -26,45 +24,35 @@ def main() -> None:
         raise damaged(RAW / "dataset.json", f"it has no {error}") from None
     images, labels = {}, {}
     for split, prefix in (("train", "train"), ("test", "t10k")):
-        pixels, digits = mnist_family.read_idx(
-            *(find(RAW / name, f"{prefix}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
-        )
+        files = [find(RAW / name, f"{prefix}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")]
+        pixels, digits = mnist.read_idx(*files)
+        parts = hold_out(len(digits), validation) if split == "train" else {split: slice(None)}
         # intensity is a byte / 255: at 0.5, bytes from 128 on are 1
-        images[split] = np.packbits(pixels.reshape(len(pixels), -1) >= threshold * 255, axis=1)
-        labels[split] = digits
-    if validation:
-        hold_out(images, labels, validation)
+        bits = np.packbits(pixels.reshape(len(pixels), -1) >= threshold * 255, axis=1)
+        for part, rows in parts.items():
+            images[part], labels[part] = bits[rows], digits[rows]
     dataset = Dataset(
         name=name,
         fallback_for=requested if requested != name else "",
-        classes=mnist_family.classes(name),
+        classes=mnist.classes(name),
         width=pixels[0].size,
         features=images,
         labels=labels,
     )
-    dataset.save(OUTPUT)
+    dataset.save("data/binarized.npz")
     counts = ", ".join(f"{len(labels[split])} {split}" for split in dataset.splits)
     say(f"{name}, binarized at {threshold}: {counts} images")
 
 
 def find(folder: Path, stem: str) -> Path:
-    places = (folder / f"{stem}.gz", folder / stem)
-    # where there is neither, the reader says that the first is missing
-    return next((path for path in places if path.exists()), places[0])
+    """The file, zipped or not; where neither exists the zipped one, which the reader reports as missing."""
+    zipped, plain = folder / f"{stem}.gz", folder / stem
+    return plain if plain.exists() and not zipped.exists() else zipped
 
 
-def hold_out(images: dict[str, np.ndarray], labels: dict[str, np.ndarray], count: int) -> None:
-    """Moves the last `count` training images into a validation split."""
-    if count >= len(labels["train"]):
-        raise UserError(
-            f"data.validation is {count}, but there are {len(labels['train'])} training images: "
-            "some must remain to train on"
-        )
-    for table in (images, labels):
-        train, test = table["train"], table["test"]
-        table.clear()
-        table |= {"train": train[:-count], "validation": train[-count:], "test": test}
-
-
-if __name__ == "__main__":
-    run(main)
+def hold_out(count: int, validation: int) -> dict[str, slice]:
+    """The rows of the `count` training images by split: the last `validation` of them are held out."""
+    if validation >= count:
+        raise UserError(f"data.validation is {validation} of {count} training images: leave some to train on")
+    parts = {"train": slice(count - validation), "validation": slice(count - validation, count)}
+    return parts if validation else {"train": slice(count)}

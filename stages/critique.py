@@ -1,45 +1,35 @@
-"""Stage critique@VARIANT: what the images' classifier makes of samples of a VAE, beside the data."""
+"""Stage critique@VARIANT: how the classifier of images, the judge, sees a VAE's samples and the data."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
-import pandas as pd
 import torch
 
-from elbo import critique
-from elbo.classifier import Classifier
+from elbo.analysis import critique
 from elbo.determinism import prepare, stream
-from elbo.vae import VAE, from_prior
-from pipeline import dataset
-from pipeline.console import argument, progress, run, say
-from pipeline.files import write_json
-from pipeline.params import load
-from pipeline.tables import write_csv
-from pipeline.weights import read_weights
+from elbo.models.classifier import Classifier
+from elbo.models.vae import VAE, from_prior
 from stages.schema import Params
+from workflow.core import dataset
+from workflow.core.arrays import write_npz
+from workflow.core.files import write_json
+from workflow.core.params import load
+from workflow.core.tables import write_csv
+from workflow.core.weights import read_weights
+from workflow.runs.console import progress, say
 
 
-def main() -> None:
-    variant = argument("variant of vae")
-    compute, settings, figures, activation, of_judge = load(
-        Params, "compute", "critique", "figures", f"vae.{variant}.activation", "classifier.images.activation"
-    )
+def main(variant: str) -> None:
+    compute, settings, figures = load(Params, "compute", "critique", "figures")
     prepare(compute.threads)
     data = dataset.load("data/binarized.npz")
     names, classes = data.classes, len(data.classes)
-    model = VAE.from_weights(read_weights(Path("models/vae", f"{variant}.safetensors")), activation)
-    judge = Classifier.from_weights(read_weights("models/classifier/images.safetensors"), of_judge)
-    test, labels = data.inputs("test"), data.targets("test")
-    train = data.inputs("train")
+    model = VAE.from_weights(*read_weights(f"models/vae/{variant}.safetensors"))
+    judge = Classifier.from_weights(*read_weights("models/classifier/images.safetensors"))
+    train, test, labels = data.inputs("train"), data.inputs("test"), data.targets("test")
     part = iter(progress(("samples", "features"), total=2, label=variant, unit="part"))
     next(part)
     means = model.decode(from_prior(settings.samples, stream(settings.seed, "prior")))
-    rebuilt = model.decode(model.encoder(test)[0])
-    samples = critique.binarized(means)
-    seen, of_data, of_rebuilt = (
-        critique.judge(judge, x) for x in (samples, test, critique.binarized(rebuilt))
-    )
+    rebuilt = model.decode(model.encoder(test).mean)
+    samples, reconstructions = critique.binarized(means), critique.binarized(rebuilt)
+    seen, of_data, of_rebuilt = (critique.judge(judge, x) for x in (samples, test, reconstructions))
     blur, blur_rebuilt = critique.pixel_entropy(means), critique.pixel_entropy(rebuilt)
     sure = seen.confidence >= settings.sure
     shares = critique.histogram(seen.label, classes)
@@ -61,22 +51,20 @@ def main() -> None:
         row["most_often_as"] = "" if other is None else names[other]
     next(part)
     count = min(settings.compared, len(test), len(samples), len(train))
-    # a choice of train as large as what is compared: what two halves of the data would show
+    # as many training images show how far two halves of the data are apart
     chosen = torch.randperm(len(train), generator=stream(settings.seed, "train"))[:count].sort().values
-    features = {
-        "samples": judge.features(samples[:count]),
-        "reconstructions": judge.features(critique.binarized(rebuilt)[:count]),
-        "train": judge.features(train[chosen]),
-    }
+    images = {"samples": samples[:count], "reconstructions": reconstructions[:count], "train": train[chosen]}
     of_test = judge.features(test[:count])
+    features = {
+        kind: critique.distances(judge.features(x), of_test, settings.neighbours)
+        for kind, x in images.items()
+    }
     metrics = {
         **data.identity,
         "samples": settings.samples,
         "judge_error": critique.mean(of_data.label != labels),
         "histogram_distance": critique.total_variation(shares, expected),
-        "histogram_distance_by_chance": critique.expected_total_variation(
-            expected, settings.samples, len(data.labels["train"])
-        ),
+        "histogram_distance_by_chance": critique.expected_total_variation(expected, len(samples), len(train)),
         "confidence": critique.mean(seen.confidence),
         "entropy": critique.mean(seen.entropy),
         "unsure": critique.mean(~sure),
@@ -86,24 +74,19 @@ def main() -> None:
         "pixel_entropy_of_reconstructions": critique.mean(blur_rebuilt),
         "reconstructed_as_other": critique.mean(of_rebuilt.label != labels),
         "compared": count,
-        "features": {
-            name: critique.distances(of, of_test, settings.neighbours) for name, of in features.items()
-        },
+        "features": features,
     }
-    few = from_prior(figures.grid**2, stream(figures.seed, "samples"))
-    shown = critique.judge(judge, critique.binarized(model.decode(few)))
+    few = model.decode(from_prior(figures.grid**2, stream(figures.seed, "samples")))
+    shown = critique.judge(judge, critique.binarized(few))
     verdicts = {
         "sample": range(1, len(shown.label) + 1),
         "verdict": [names[label] for label in shown.label.tolist()],
         "confidence": shown.confidence.tolist(),
         "sure": (shown.confidence >= settings.sure).int().tolist(),
     }
-    report = Path("reports/vae", variant)
-    write_csv(report / "critique_by_class.csv", pd.DataFrame(rows))
-    write_csv(report / "samples.csv", pd.DataFrame(verdicts))
-    write_json(report / "critique.json", metrics)
+    write_npz(f"data/samples/{variant}.npz", probabilities=few.numpy())
+    report = f"reports/vae/{variant}"
+    write_csv(f"{report}/critique_by_class.csv", rows)
+    write_csv(f"{report}/samples.csv", verdicts)
+    write_json(f"{report}/critique.json", metrics)
     say(f"{variant}: the judge is undecided in {metrics['unsure']:.2%} of {settings.samples} samples")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,19 +1,14 @@
 """Stage record_packages: the versions of the packages that can change an output, a file for each import name.
 
-Other stages depend on the files of what they import, so another torch reruns what computes with torch, and
-another matplotlib the figures. DVC looks at constraints.txt; what is installed by hand, `make repro` sees.
+Other stages depend on the groups of the packages that they import: another torch reruns what computes,
+another matplotlib the figures. DVC sees a changed constraints.txt, `make repro` also a manual install.
 """
 
-from __future__ import annotations
-
-from elbo.layers import ONE_DNN
-from pipeline import packages
-from pipeline.console import run
+from elbo.models.layers import ONE_DNN
+from workflow.core import packages
+from workflow.runs.console import warn
 
 
 def main() -> None:
-    packages.record(torch_lacks="" if ONE_DNN else "oneDNN's linear layer")
-
-
-if __name__ == "__main__":
-    run(main)
+    for warning in packages.record(torch_lacks="" if ONE_DNN else "oneDNN's linear layer"):
+        warn(warning)

@@ -1,35 +1,24 @@
 """Stage render_quadratic@NAME: the losses and paths of a quadratic's optimizers."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
-from pipeline.console import argument, run, say
-from pipeline.params import load
-from pipeline.pictures import write_figure
-from pipeline.tables import read_csv
+from pages.figures import write_figures
 from plots import quadratic as plots
 from stages.schema import Params
+from workflow.core.params import load
+from workflow.core.tables import read_csv
+from workflow.runs.console import say
 
 
-def main() -> None:
-    name = argument("quadratic")
-    (settings,) = load(Params, f"quadratic.{name}")
-    report = Path("reports/quadratic", name)
+def main(name: str) -> None:
+    a, lr = load(Params, f"quadratic.{name}.a", f"quadratic.{name}.lr")
     trajectory, losses, comparison = (
-        read_csv(report / f"{table}.csv") for table in ("trajectory", "losses", "comparison")
+        read_csv(f"reports/quadratic/{name}/{table}.csv") for table in ("trajectory", "losses", "comparison")
     )
     title = name.replace("_", "-")
-    draw = plots.path if len(settings.a) == 2 else plots.coordinates
+    draw = plots.path if len(a) == 2 else plots.coordinates
     figures = {
-        "path": draw(trajectory, settings.a, settings.lr, title),
-        "loss": plots.loss(trajectory, settings.lr, title),
+        "path": draw(trajectory, a, lr, title),
+        "loss": plots.loss(trajectory, lr, title),
         "optimizers": plots.optimizers(losses, comparison, title),
     }
-    for what, figure in figures.items():
-        write_figure(Path("reports/figures", f"quadratic_{name}_{what}.png"), figure)
-    say(f"{name}: {len(figures)} figures in reports/figures/quadratic_{name}_*.png")
-
-
-if __name__ == "__main__":
-    run(main)
+    write_figures(f"reports/figures/quadratic/{name}", figures)
+    say(f"{name}: {len(figures)} figures in reports/figures/quadratic/{name}")

@@ -1,33 +1,40 @@
-"""Stage render_report: all numbers and figures in the order of the notebook, as Markdown and as one page.
-
-It draws one picture of its own: the graph of the stages, read off dvc.yaml.
-"""
-
-from __future__ import annotations
+"""Stage render_report: all numbers and figures in the order of the notebook, as Markdown and as one page."""
 
 from pathlib import Path
 from typing import Any
 
-from pipeline.console import run, say
-from pipeline.files import read_json, write_bytes
-from pipeline.graph import layers, stages
-from pipeline.params import PARAMS, load, read
-from pipeline.pictures import write_figure
-from pipeline.report import environment, gather, render, rows, to_html
-from plots.pipeline import graph
+from pages.render import environment, gather, render, rows, to_html
 from stages.schema import Params
+from workflow.core.files import PARAMS, read_json, read_yaml, write_bytes
+from workflow.core.params import load
+from workflow.runs.console import say
 
-TEMPLATES = Path("stages/report")
+TEMPLATES = Path("pages/templates")
 REPORTS = Path("reports")
-PIPELINE = "stages/pipeline.yaml"  # dvc.yaml by a name that DVC takes for a dependency
+# What the templates read of each member.
+FILES = {
+    "quadratic": ("metrics.json", "comparison.csv", "rotated.csv", "trajectory.csv"),
+    "classifier": ("metrics.json", "training.csv"),
+    "vae": (
+        "training.csv",
+        "elbo.json",
+        "elbo_by_class.csv",
+        "likelihood.json",
+        "likelihood_by_class.csv",
+        "critique.json",
+        "critique_by_class.csv",
+        "latents.json",
+        "latents_by_class.csv",
+        "latents_pairs.csv",
+        "interpolations.json",
+        "interpolation_lines.csv",
+        "interpolation_pairs.csv",
+    ),
+}
 
 
 def main() -> None:
     load(Params)
-    pipeline = stages(PIPELINE)
-    arrows = {name: sorted(pipeline.successors(name)) for name in pipeline}
-    figure = graph(layers(pipeline), arrows, "from dvc.yaml; the stages of a matrix are drawn as one")
-    write_figure(REPORTS / "pipeline.png", figure)
     templates = environment(TEMPLATES)
     text = render(templates, "report.md.j2", **context())
     body, sections = to_html(text, REPORTS)
@@ -39,20 +46,14 @@ def main() -> None:
 
 
 def context() -> dict[str, Any]:
-    """What the templates speak of: metrics and tables by family and name, params, the notebook's facts."""
-    params = read()
-    families = ("quadratic", "classifier", "vae")
-    found = {family: gather(REPORTS / family, params[family]) for family in families}
-    first = next(iter(found["vae"].values()))
+    """The variables of the templates: results by family and name, params, and the notebook's facts."""
+    params = read_yaml()
+    found = {family: gather(REPORTS / family, params[family], files) for family, files in FILES.items()}
     return {
         **found,
         "differences": read_json(REPORTS / "vae_differences.json"),
-        "dataset": first["elbo"],
+        "dataset": next(iter(found["vae"].values()))["elbo"],
         "notebook": {"elbo": rows("data/notebook_elbo.csv"), "facts": read_json("data/notebook_facts.json")},
         "params": params,
         "params_text": PARAMS.read_text(encoding="utf-8"),
     }
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,14 +1,12 @@
 """Stage sample_annuli: the points of the notebook's classification problem."""
 
-from __future__ import annotations
-
 import numpy as np
 
-from elbo.annuli import sample
-from pipeline.console import run, say
-from pipeline.dataset import Dataset
-from pipeline.params import load
+from elbo.exercises.annuli import sample
 from stages.schema import Params
+from workflow.core.dataset import Dataset
+from workflow.core.params import load
+from workflow.runs.console import say
 
 
 def main() -> None:
@@ -24,7 +22,3 @@ def main() -> None:
     )
     data.save("data/annuli.npz")
     say(f"annuli: {annuli.points} points")
-
-
-if __name__ == "__main__":
-    run(main)

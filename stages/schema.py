@@ -1,12 +1,10 @@
-"""params.yaml, key by key: its types, its ranges, and what holds between keys. Nothing has a default."""
+"""The keys of params.yaml: their types, their ranges, and what holds between them. None has a default."""
 
-from __future__ import annotations
-
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, StringConstraints, model_validator
 
-from pipeline.params import Section
+from workflow.core.params import Section
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 Count = Annotated[int, Field(ge=1)]
@@ -15,7 +13,11 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
-Widths = Annotated[list[Count], Field(min_length=1)]
+T = TypeVar("T")
+NotEmpty = Annotated[T, Field(min_length=1)]
+Pair = Annotated[list[T], Field(min_length=2, max_length=2)]
+Pictures = Annotated[int, Field(ge=1, le=50)]  # more are too small to see, and take minutes to draw
+Activation = Literal["relu", "gelu", "silu", "tanh"]
 OptimizerName = Literal[
     "gradient descent",
     "heavy ball",
@@ -27,7 +29,6 @@ OptimizerName = Literal[
     "L-BFGS",
 ]
 TRAINING_IMAGES = {"mnist": 60_000, "fashion-mnist": 60_000, "kmnist": 60_000, "uci-digits": 1_437}
-Activation = Literal["relu", "gelu", "silu", "tanh"]
 
 
 class Data(Section):
@@ -37,13 +38,10 @@ class Data(Section):
     validation: Annotated[int, Field(ge=0)]
 
     @model_validator(mode="after")
-    def _some_images_remain(self) -> Data:
-        images = TRAINING_IMAGES[self.dataset]
-        if self.validation >= images:
-            raise ValueError(
-                f"validation takes {self.validation} of the {images} training images of {self.dataset}; "
-                "leave some to train on"
-            )
+    def _some_images_remain(self) -> Self:
+        if self.validation >= (images := TRAINING_IMAGES[self.dataset]):
+            taken = f"{self.validation} of the {images} training images of {self.dataset}"
+            raise ValueError(f"validation takes {taken}; leave some to train on")
         return self
 
 
@@ -53,23 +51,21 @@ class Compute(Section):
 
 
 class Quadratic(Section):
-    a: Annotated[list[Positive], Field(min_length=1)]
+    a: NotEmpty[list[Positive]]
     start: float
     steps: Count
     lr: Positive
-    optimizers: Annotated[
-        dict[OptimizerName, Annotated[list[Positive], Field(min_length=1)]], Field(min_length=1)
-    ]
+    optimizers: NotEmpty[dict[OptimizerName, NotEmpty[list[Positive]]]]
 
 
 class Annuli(Section):
     seed: Seed
     points: Annotated[int, Field(ge=2, multiple_of=2)]
-    positive: Annotated[list[NotNegative], Field(min_length=2, max_length=2)]
-    negative: Annotated[list[NotNegative], Field(min_length=2, max_length=2)]
+    positive: Pair[NotNegative]
+    negative: Pair[NotNegative]
 
     @model_validator(mode="after")
-    def _radii_rise(self) -> Annuli:
+    def _radii_rise(self) -> Self:
         for name in ("positive", "negative"):
             inner, outer = getattr(self, name)
             if inner >= outer:
@@ -78,8 +74,6 @@ class Annuli(Section):
 
 
 class Optimization(Section):
-    """What every trained model has: how its loss goes down."""
-
     seed: Seed
     epochs: Count
     batch_size: Count
@@ -90,38 +84,33 @@ class Optimization(Section):
     weight_decay: NotNegative
     clip_norm: Positive | None
     averaging: Share
+    activation: Activation
+    input_dropout: Share
 
 
 class Classifier(Optimization):
-    hidden: Widths
-    activation: Activation
-    input_dropout: Share
+    hidden: NotEmpty[list[Count]]
     dropout: Share
 
 
-class Classifiers(Section):
-    """The two that stages need; a third one would be trained, and read by nothing."""
-
+class Classifiers(Section):  # both are read by stages, and a third would be by none
     annuli: Classifier
     images: Classifier
 
 
 class Variant(Optimization):
-    hidden: Annotated[list[Count], Field(min_length=2, max_length=2)]
-    activation: Activation
-    input_dropout: Share
+    hidden: Pair[Count]
 
 
 class EvaluateElbo(Section):
     seed: Seed
     images: Count
     samples: Count
-    iwae: Annotated[list[Count], Field(min_length=1)]
+    iwae: NotEmpty[list[Count]]
 
     @model_validator(mode="after")
-    def _samples_fill_bounds(self) -> EvaluateElbo:
-        odd = [k for k in self.iwae if self.samples % k]
-        if odd:
+    def _samples_fill_bounds(self) -> Self:
+        if odd := [k for k in self.iwae if self.samples % k]:
             raise ValueError(f"samples ({self.samples}) must be a multiple of each k in iwae, not of {odd}")
         return self
 
@@ -152,7 +141,7 @@ class Critique(Section):
     neighbours: Annotated[int, Field(ge=1, le=9)]
 
     @model_validator(mode="after")
-    def _some_are_no_neighbours(self) -> Critique:
+    def _some_are_no_neighbours(self) -> Self:
         if self.samples <= self.neighbours:
             raise ValueError(f"samples ({self.samples}) must be more than neighbours ({self.neighbours})")
         return self
@@ -170,22 +159,20 @@ class Interpolation(Section):
 
 
 class Figures(Section):
-    """Numbers of images; more than 50 are too small to see, and drawing them takes minutes."""
-
     seed: Seed
     digits: Annotated[int, Field(ge=2, le=50)]
-    grid: Annotated[int, Field(ge=1, le=50)]
-    rows: Annotated[int, Field(ge=1, le=50)]
+    grid: Pictures
+    rows: Pictures
     steps: Annotated[int, Field(ge=3, le=50)]
 
 
 class Params(Section):
     data: Data
     compute: Compute
-    quadratic: Annotated[dict[Name, Quadratic], Field(min_length=1)]
+    quadratic: NotEmpty[dict[Name, Quadratic]]
     annuli: Annuli
     classifier: Classifiers
-    vae: Annotated[dict[Name, Variant], Field(min_length=1)]
+    vae: NotEmpty[dict[Name, Variant]]
     evaluate_elbo: EvaluateElbo
     evaluate_likelihood: EvaluateLikelihood
     critique: Critique

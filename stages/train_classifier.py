@@ -1,87 +1,63 @@
 """Stage train_classifier@NAME: a classifier of the annuli, or of the binarized images, by likelihood."""
 
-from __future__ import annotations
-
-import json
-from pathlib import Path
-
-import pandas as pd
 import torch
 
-from elbo import classifier
 from elbo.determinism import prepare, stream
+from elbo.models.classifier import Classifier, predictions
+from elbo.negative_log_likelihood import NegativeLogLikelihood, score
 from elbo.optimization import Diverged, Optimizer
-from pipeline import dataset
-from pipeline.checkpoints import Checkpoints
-from pipeline.console import UserError, argument, progress, run, say
-from pipeline.files import write_json
-from pipeline.identity import Inputs
-from pipeline.params import load
-from pipeline.tables import write_csv
-from pipeline.tracking import live
-from pipeline.turns import turn
-from pipeline.weights import write_weights
-from stages.schema import Classifier, Params
+from elbo.training import epochs
+from stages.schema import Params
+from workflow.core import dataset
+from workflow.core.errors import UserError
+from workflow.core.files import write_json
+from workflow.core.params import load
+from workflow.core.tables import write_csv
+from workflow.core.weights import write_weights
+from workflow.runs.console import say
+from workflow.training import Training
 
 DATA = {"annuli": "data/annuli.npz", "images": "data/binarized.npz"}
-LINES = 20  # printed of a training, however many epochs it has
+LINES = 20  # printed for a training, however many epochs it has
 
 
-def main() -> None:
-    name = argument("classifier")
+def main(name: str) -> None:
     compute, settings = load(Params, "compute", f"classifier.{name}")
     prepare(compute.threads)
-    with turn(f"train_classifier@{name}") as mine:
-        if not mine.taken:
-            train(name, settings, mine.of)
-
-
-def train(name: str, settings: Classifier, of: Inputs) -> None:
-    """Trains, from a checkpoint where there is one; writes curve, predictions, metrics and weights."""
     data = dataset.load(DATA[name])
     pairs = {split: (data.inputs(split), data.targets(split)) for split in data.splits}
-    # the notebook seeds the annuli's network as it seeds their points, and not by a named stream
-    init = torch.Generator().manual_seed(settings.seed)
-    if name != "annuli":
-        init = stream(settings.seed, "init")
-    model = classifier.Classifier(data.width, settings.hidden, len(data.classes), settings.activation, init)
     held_out = {split: pair for split, pair in pairs.items() if split != "train"}
+    # the notebook seeds the annuli's network as it seeds their points, not by a named stream
+    init = torch.Generator().manual_seed(settings.seed) if name == "annuli" else stream(settings.seed, "init")
+    model = Classifier(data.width, settings.hidden, len(data.classes), settings.activation, init)
     optimizer = Optimizer(model, settings, len(pairs["train"][0]))
-    kept = Checkpoints(of)
-    rows = kept.resume(optimizer.load)
-    with live(of, data.identity, rows) as tracker:
-        steps = classifier.epochs(model, pairs["train"], held_out, settings, optimizer)
-        bar = progress(steps, total=settings.epochs, done=len(rows), label=name, unit="epoch")
+    dropout = settings.input_dropout, settings.dropout
+    objective = NegativeLogLikelihood(model, pairs["train"], held_out, settings.seed, *dropout)
+    about = {"activation": settings.activation, "dataset": data.name}
+    untrained = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with Training(f"train_classifier@{name}", data.identity, optimizer) as run:
+        if run.shared:
+            return
         try:
-            for epoch in bar:
-                rows.append(epoch.row)
-                tracker.log(epoch.row)
-                kept.save(rows, optimizer.state)
+            for epoch in run(epochs(objective, settings, optimizer), settings.epochs):
                 if epoch.epoch * LINES % settings.epochs < LINES:
-                    figures = "  ".join(
-                        f"{split} {pair['nll']:.4f} nats {pair['accuracy']:.2%}"
-                        for split, pair in epoch.splits.items()
-                    )
-                    say(f"{name}  epoch {epoch.epoch:>4}/{settings.epochs}  {figures}")
+                    scores = [
+                        f"{split} {score['nll']:.4f} nats {score['accuracy']:.2%}"
+                        for split, score in epoch.splits.items()
+                    ]
+                    say("  ".join([f"{name}  epoch {epoch.epoch:>4}/{settings.epochs}", *scores]))
         except Diverged as error:
             raise UserError(f"{error}: training diverged; lower classifier.{name}.lr") from None
-    report = Path("reports/classifier", name)
-    write_csv(report / "training.csv", pd.DataFrame(rows))
-    split = data.splits[-1]
-    inputs, labels = pairs[split]
-    with torch.no_grad():
-        predicted = classifier.predictions(model(inputs))
-    names = pd.Series(data.classes)
-    table = {"actual": names[labels.numpy()].values, "predicted": names[predicted.numpy()].values}
-    write_csv(report / "predictions.csv", pd.DataFrame(table))
-    about = {"split": split, "examples": len(labels)}
-    score = classifier.score(model, inputs, labels)
-    write_json(report / "metrics.json", data.identity | about | score)
-    write_json(Path("reports/metrics/classifier", f"{name}.json"), {"accuracy": score["accuracy"]})
-    about = {"activation": settings.activation, "dataset": data.name}
-    path = Path("models/classifier", f"{name}.safetensors")
-    write_weights(path, model.state_dict(), json.dumps(about, sort_keys=True))
-
-
-if __name__ == "__main__":
-    run(main)
+        write_csv(f"reports/classifier/{name}/training.csv", run.rows)
+        split = data.splits[-1]
+        inputs, labels = pairs[split]
+        with torch.no_grad():
+            predicted = predictions(model(inputs))
+        columns = {"actual": labels.tolist(), "predicted": predicted.tolist()}
+        table = {key: [data.classes[label] for label in column] for key, column in columns.items()}
+        write_csv(f"reports/classifier/{name}/predictions.csv", table)
+        metrics = {"split": split, "examples": len(labels), **score(model, inputs, labels)}
+        write_json(f"reports/classifier/{name}/metrics.json", data.identity | metrics)
+        write_json(f"reports/metrics/classifier/{name}.json", {"accuracy": metrics["accuracy"]})
+        write_weights(f"models/classifier/{name}_untrained.safetensors", untrained, about)
+        write_weights(f"models/classifier/{name}.safetensors", model.state_dict(), about)

@@ -1,4 +1,4 @@
-"""Copies of the project in temporary folders, and mirrors that misbehave on 127.0.0.1."""
+"""Copies of the project in temporary folders, and HTTP servers on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -18,12 +17,14 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-import stages  # noqa: F401  before torch loads: tests compute as the stages do
-from pipeline.processor import FIXED, PORTABLE, THREADS
-from pipeline.quick import shrink
-from tests.closure import ROOT
+from tests.support.repository import ROOT
+from workflow.core import processor
+from workflow.core.processor import FIXED, PORTABLE, THREADS
+from workflow.reproduce.quick import shrink
 
-# A proxy that refuses every connection: the internet is away, 127.0.0.1 is there.
+processor.apply()  # before torch loads: tests compute as the stages do
+
+# A proxy that refuses every connection: no internet, but 127.0.0.1 works.
 OFFLINE = {
     "http_proxy": "http://127.0.0.1:9",
     "https_proxy": "http://127.0.0.1:9",
@@ -31,10 +32,10 @@ OFFLINE = {
     "DVC_NO_ANALYTICS": "1",
 }
 
-OFF = "none"  # of MLflow: where tracking is another test's
+NO_TRACKING = "none"  # the MLflow tracking URI that turns tracking off
 
 
-@pytest.hookimpl(trylast=True)  # after marks have left tests out
+@pytest.hookimpl(trylast=True)  # after tests are deselected by marker
 def pytest_configure() -> None:
     import torch
 
@@ -42,31 +43,32 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts tests of the reproduced project last, but one: a worker makes it while the other has the rest.
+    """Runs one test of the reproduced project first and the others last.
 
-    Of each kind the slow come first, so that no worker ends with a long one while the other is idle.
+    One worker makes that project while the other runs the remaining tests. Slow tests come first in each
+    group, so that no worker is idle at the end.
     """
 
-    def needing(item: pytest.Item) -> bool:
+    def needs_reproduced(item: pytest.Item) -> bool:
         return "reproduced" in getattr(item, "fixturenames", ())
 
-    items.sort(key=lambda item: (needing(item), item.get_closest_marker("slow") is None))
-    if one := next(filter(needing, items), None):
-        items.remove(one)
-        items.insert(0, one)
+    items.sort(key=lambda item: (needs_reproduced(item), item.get_closest_marker("slow") is None))
+    if first := next(filter(needs_reproduced, items), None):
+        items.remove(first)
+        items.insert(0, first)
 
 
 @dataclass(frozen=True)
 class Project:
-    """A copy of the working tree, committed to a git repository of its own, with small settings."""
+    """A copy of the working tree in its own git repository, with small settings."""
 
     path: Path
 
     def run(self, *command: str, status: int = 0, **environment: str) -> str:
-        """Runs a command here, without internet; returns all that it printed.
+        """Runs a command in the project, without internet; returns stdout and stderr.
 
         Args:
-            status: the exit code to insist on.
+            status: the expected exit code.
         """
         done = subprocess.run(
             command,
@@ -86,31 +88,31 @@ class Project:
         return re.findall(r"Running stage '(.*?)'", printed)
 
     def edit(self, old: str, new: str, file: str = "params.yaml", count: int = 1) -> None:
-        """Replaces a regular expression that must be in a file."""
+        """Replaces matches of a regular expression in a file; there must be at least one."""
         path = self.path / file
-        text, made = re.subn(old, new, path.read_text(), count=count)
-        assert made, f"{old} is not in {file}"
+        text, replaced = re.subn(old, new, path.read_text(), count=count)
+        assert replaced, f"{old} is not in {file}"
         path.write_text(text)
 
     def copy(self, to: Path) -> Project:
-        """The same with its cache, outputs and MLflow store."""
+        """A copy of the project with its cache, outputs and MLflow store."""
         shutil.copytree(self.path, to, symlinks=True)
         return Project(to)
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without what would steer the project, or what a stage sets for itself."""
-    steering = ("mnist_mirror", "mlflow_", "dvc_", "http_proxy", "https_proxy", "no_proxy")
+    """This process's environment without variables that affect the project or that a stage sets itself."""
+    prefixes = ("mnist_mirror", "mlflow_", "dvc_", "http_proxy", "https_proxy", "no_proxy")
     settings = {*PORTABLE, *THREADS, *FIXED}
     return {
         key: value
         for key, value in os.environ.items()
-        if key not in settings and not key.lower().startswith(steering)
+        if key not in settings and not key.lower().startswith(prefixes)
     }
 
 
-def copy_of_tree(to: Path) -> Project:
-    """What git has or would take, as it is in the working tree."""
+def copy_working_tree(to: Path) -> Project:
+    """Copies the files of the working tree that git does not ignore into a new git repository."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -127,11 +129,11 @@ def copy_of_tree(to: Path) -> Project:
     return project
 
 
-def smallest(to: Path) -> Project:
-    """The pipeline of `make quick`: on uci-digits, one member of each matrix; nothing has run."""
-    project = copy_of_tree(to)
+def copy_smallest(to: Path) -> Project:
+    """Copies the pipeline of `make quick`: uci-digits, one member of each matrix; no stage has run."""
+    project = copy_working_tree(to)
     shrink(to / "params.yaml", smallest=True)
-    # what the members that are left out have made, which no stage makes now
+    # results of removed members, which no stage makes now
     shutil.rmtree(to / "reports")
     (to / "dvc.lock").unlink()
     return project
@@ -144,22 +146,22 @@ def commit(project: Project) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Project:
-    """The working tree with small settings; nothing has run."""
-    project = copy_of_tree(tmp_path / "project")
+    """The working tree with small settings; no stage has run."""
+    project = copy_working_tree(tmp_path / "project")
     shrink(project.path / "params.yaml", smallest=False)
     commit(project)
     return project
 
 
-def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Project:
-    """A project that one of the workers makes, for all of them; tests that change it copy it."""
+def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Project:
+    """A project that one worker makes for all workers; tests that change it must copy it."""
     base = factory.getbasetemp()
-    # a worker's folder lies in the session's; without workers the session's own is the place
+    # a worker's folder is inside the session's folder; without workers, use the session's folder
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     with FileLock(f"{folder}.lock"):
         if not (folder / "done").is_file():
-            # one message for all that need it, and no second attempt in the folder of the first
-            assert not folder.exists(), f"no {name} project: the first test that needed it says why"
+            # if the first attempt failed, do not try again in its folder
+            assert not folder.exists(), f"no {name} project: see the error of the first test that needed it"
             make(folder)
             (folder / ".git" / "info" / "exclude").write_text("/done\n")
             (folder / "done").touch()
@@ -168,34 +170,34 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], obje
 
 @pytest.fixture(scope="session")
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The working tree with small settings after `dvc repro` and `make track`; for all workers."""
+    """The working tree with small settings after `dvc repro` and `make track`; shared by all workers."""
 
     def make(folder: Path) -> None:
-        project = copy_of_tree(folder)
+        project = copy_working_tree(folder)
         shrink(folder / "params.yaml", smallest=False)
         project.repro()
         commit(project)
-        project.run("python", "-m", "stages.track")
+        project.run("python", "-m", "workflow.tracking")
 
-    return once(tmp_path_factory, "reproduced", make)
+    return make_once(tmp_path_factory, "reproduced", make)
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The smallest project, with the two threads that the real one has; reproduced, without MLflow."""
+def smallest_reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The smallest project after `dvc repro`, with two threads as in the real one, without MLflow."""
 
     def make(folder: Path) -> None:
-        project = smallest(folder)
+        project = copy_smallest(folder)
         project.edit("threads: 1", "threads: 2")
-        project.repro(MLFLOW_TRACKING_URI=OFF)
+        project.repro(MLFLOW_TRACKING_URI=NO_TRACKING)
         commit(project)
 
-    return once(tmp_path_factory, "small", make)
+    return make_once(tmp_path_factory, "smallest", make)
 
 
 @pytest.fixture
 def project(reproduced: Project, tmp_path: Path) -> Project:
-    """A copy of the reproduced project, for a test to change."""
+    """A copy of the reproduced project that a test may change."""
     return reproduced.copy(tmp_path / "project")
 
 
@@ -210,7 +212,11 @@ def mirror() -> Callable[..., AbstractContextManager[str]]:
 
 @contextmanager
 def serve(files: Mapping[str, bytes], answer: Answer | None = None) -> Iterator[str]:
-    """Serves `files` by their paths; `answer` misbehaves, given the handler and the content, if any."""
+    """Serves `files` by path over HTTP; yields the address.
+
+    Args:
+        answer: replaces `send`, to simulate faults; gets the handler, and the content or None.
+    """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -240,17 +246,3 @@ def send(handler: http.server.BaseHTTPRequestHandler, content: bytes | None) -> 
     handler.send_header("Content-Length", str(len(content)))
     handler.end_headers()
     handler.wfile.write(content)
-
-
-def drip(handler: http.server.BaseHTTPRequestHandler, content: bytes | None) -> None:
-    """A byte at a time, for ever."""
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(len(content or b"")))
-    handler.end_headers()
-    for byte in content or b"":
-        try:
-            handler.wfile.write(bytes([byte]))
-            handler.wfile.flush()
-        except OSError:
-            return
-        time.sleep(0.05)

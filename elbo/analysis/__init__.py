@@ -1,0 +1,1 @@
+"""Analyses of samples, of latents, of lines between them, and of differences between models."""

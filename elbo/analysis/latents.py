@@ -1,0 +1,67 @@
+"""How well the classes separate in the latent plane: neighbours, a linear probe, silhouettes, overlaps."""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Separation:
+    """N test points in the plane, of C classes."""
+
+    labels: np.ndarray  # (N,) the actual class
+    neighbours: np.ndarray  # (N,) the class by k nearest neighbours
+    probe: np.ndarray  # (N,) the class by logistic regression
+    confusion: np.ndarray  # (C, C) counts by actual (row) and neighbours' class
+    silhouette: np.ndarray  # (C,) the mean over points of a class, in [-1, 1] (Rousseeuw 1987)
+
+
+def separate(
+    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], classes: int, k: int, most: int
+) -> Separation:
+    """Fits on the training means (N, 2) and labels (N,), scores the test ones.
+
+    Args:
+        most: number of test points for the silhouette, whose cost is quadratic in it.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import confusion_matrix, silhouette_samples
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    points, labels = test
+    neighbours = KNeighborsClassifier(min(k, len(train[0]))).fit(*train).predict(points)
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(*train).predict(points)
+    values = silhouette_samples(points[:most], labels[:most])
+    parts = [values[labels[:most] == label] for label in range(classes)]
+    silhouette = [part.mean() if len(part) else 0.0 for part in parts]
+    table = confusion_matrix(labels, neighbours, labels=range(classes))
+    return Separation(labels, neighbours, probe, table, np.array(silhouette))
+
+
+def recall(labels: np.ndarray, predicted: np.ndarray, classes: int) -> list[float]:
+    """The share of each class that is predicted correctly; 0 for a class without points."""
+    counts = np.bincount(labels, minlength=classes)
+    hits = np.bincount(labels[predicted == labels], minlength=classes)
+    return (hits / counts.clip(min=1)).tolist()
+
+
+def confused_pairs(found: Separation, points: np.ndarray) -> list[dict[str, float]]:
+    """All pairs of classes, those most often taken for each other first.
+
+    Each has `first`, `second`, `images` (confused), `share` (of both classes' images), and the median
+    position of the confused images, `z1` and `z2`.
+    """
+    sizes = found.confusion.sum(1)
+    pairs = []
+    for first, second in itertools.combinations(range(len(sizes)), 2):
+        swapped = ((found.labels == first) & (found.neighbours == second)) | (
+            (found.labels == second) & (found.neighbours == first)
+        )
+        z1, z2 = np.median(points[swapped], axis=0).tolist() if swapped.any() else (0.0, 0.0)
+        images = int(swapped.sum())
+        share = images / max(1, int(sizes[first] + sizes[second]))
+        pairs.append({"first": first, "second": second, "images": images, "share": share, "z1": z1, "z2": z2})
+    return sorted(pairs, key=lambda pair: (-pair["share"], pair["first"], pair["second"]))

@@ -1,0 +1,1 @@
+"""The exact likelihood of a model with a two-dimensional latent."""

@@ -1,0 +1,229 @@
+"""The exact log-likelihood of many images, and the gaps of some of them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elbo.bounds import log_likelihood, log_normal, mean_and_error
+from elbo.exact import gaps
+from elbo.exact.grid import Boxes, Grid, Window
+from elbo.exact.quadrature import integrate, refine, tabulate
+from elbo.models.posteriors import DiagonalNormal
+from elbo.models.vae import VAE, Decoder
+
+ROOM = (6.0, 0.15)  # what a window holds to each side of q: standard deviations, plus a length
+AHEAD = (6.0, 1.0)  # the same for a window that moves with an ascent
+MOVES = 25  # of a window at most
+NARROW = 0.75  # spacings: a Gaussian with a smaller scale is treated on a finer grid
+FINER, FINEST = 2, 3  # parts of a spacing, for the likelihood of the worst images and for narrow Gaussians
+STUCK = 0.1  # nats by which a start at the mode must be better to call the encoder's start stuck
+WORST = (0.05, 0.1)  # shares of the images, the worst, whose share of the total gap is reported
+SHOWN = {"best": 0.0, "median": 0.5, "worst": 1.0}  # quantiles of the inference gap whose images are drawn
+INSIDE = 0.9  # share of the importance samples that come from the quadrature's own posterior
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Results for N images, and the gaps of M of them; nats, float64."""
+
+    log_likelihood: Tensor  # (N,) log p(x)
+    refined: (
+        Tensor  # (R,) the images integrated again on a finer grid, those with the largest spread included
+    )
+    change: Tensor  # (R,) by how much that changed log p(x), absolute
+    subset: Tensor  # (M,) the images with gaps
+    windows: list[Window]  # of the subset
+    q: gaps.Gaussians  # the encoder's
+    best: gaps.Gaussians  # q*, by ascent from q
+    elbo_from_mode: Tensor  # (M,) the ELBO of the Gaussian that ascent from the posterior's mode finds
+
+    @property
+    def gaps(self) -> dict[str, Tensor]:
+        """(M,) each; inference = approximation + amortization (Cremer, Li and Duvenaud 2018)."""
+        exact = self.log_likelihood[self.subset]
+        return {
+            "inference": exact - self.q.elbo,
+            "approximation": exact - self.best.elbo,
+            "amortization": self.best.elbo - self.q.elbo,
+            "approximation_of_better_start": exact - torch.maximum(self.best.elbo, self.elbo_from_mode),
+        }
+
+    def means(self, chosen: Tensor, elbo: Tensor) -> dict[str, float]:
+        """Means over the images that `chosen` (N,) bool marks: log p(x), ELBO (N,), and the gaps."""
+        own = chosen[self.subset]
+        exact = self.log_likelihood[chosen]
+        row = {
+            "images": int(chosen.sum()),
+            **mean_and_error("log_likelihood", exact),
+            **mean_and_error("elbo", elbo[chosen]),
+            **mean_and_error("inference_gap", exact - elbo[chosen]),
+            "gap_images": int(own.sum()),
+        }
+        for name, gap in self.gaps.items():
+            row |= mean_and_error(name, gap[own])
+        return row
+
+    def summary(self, elbo: Tensor) -> dict[str, object]:
+        """The metrics of all N images, given their ELBO (N,)."""
+        row = self.means(torch.ones(len(elbo), dtype=torch.bool), elbo)
+        gaps_row = {name: row.pop(name) for gap in self.gaps for name in (gap, f"{gap}_se")}
+        stuck = (self.elbo_from_mode - self.best.elbo > STUCK).double().mean().item()
+        gaps_row |= {"images": row.pop("gap_images"), "stuck_share": stuck}
+        gaps_row |= ratio("amortization_share", self.gaps["amortization"], self.gaps["inference"])
+        shape = concentration(self.log_likelihood - elbo)
+        return row | {"quadrature_error": self.change.max().item(), "gaps": gaps_row, "gap_shape": shape}
+
+    def shown(self) -> dict[str, np.ndarray]:
+        """Windows and Gaussians of three images to draw, by quantile of the inference gap."""
+        order = self.gaps["inference"].argsort()
+        arrays: dict[str, np.ndarray] = {}
+        for name, share in SHOWN.items():
+            place = int(order[round(share * (len(order) - 1))])
+            parts: dict[str, Tensor] = dict(vars(self.windows[place]))  # z1, z2, log_joint
+            for key in ("loc", "scale", "elbo"):
+                parts[key] = torch.stack([getattr(g, key)[place].double() for g in (self.q, self.best)])
+            parts["image"] = self.subset[place]
+            arrays |= {f"{name}_{key}": value.numpy() for key, value in parts.items()}
+        return arrays
+
+
+def ratio(name: str, part: Tensor, whole: Tensor) -> dict[str, float]:
+    """The mean of `part` (N,) over that of `whole` (N,), and its standard error over images as `<name>_se`.
+
+    By the delta method: to first order the ratio errs as the mean of (part − ratio · whole) / E[whole] does.
+    """
+    if not whole.mean():
+        return {name: 0.0, f"{name}_se": 0.0}
+    share = (part.mean() / whole.mean()).item()
+    error = mean_and_error("rest", part - share * whole)["rest_se"]
+    return {name: share, f"{name}_se": error / abs(whole.mean().item())}
+
+
+def concentration(gap: Tensor) -> dict[str, float]:
+    """How unevenly the images share the gap (N,): its median, and the share that the worst images carry."""
+    descending, total = gap.sort(descending=True).values, gap.sum().item()
+    result = {"median": gap.quantile(0.5).item()}
+    for part in WORST:
+        worst = descending[: max(1, round(part * len(gap)))].sum().item()
+        result[f"share_of_worst_{round(100 * part)}_percent"] = worst / total if total else 0.0
+    return result
+
+
+@dataclass(frozen=True)
+class Images:
+    """M images, whose grids differ in extent: where their Gaussians are found."""
+
+    decoder: Decoder
+    x: Tensor  # (M, pixels)
+    extent: Tensor  # (M,)
+    nodes: int  # per side of each grid
+    parts: int = 1  # into which each spacing is split
+
+    def __getitem__(self, index: Tensor) -> "Images":
+        return replace(self, x=self.x[index], extent=self.extent[index])
+
+    def windows(self, boxes: Boxes) -> list[Window]:
+        """A window around each image's box."""
+        result: dict[int, Window] = {}
+        for extent in self.extent.unique().tolist():
+            own = self.extent == extent
+            windows = tabulate(self.decoder, self.x, Grid(extent, self.nodes), boxes[own], self.parts)
+            result |= zip(own.nonzero()[:, 0].tolist(), windows, strict=True)
+        return [result[place] for place in range(len(self.extent))]
+
+    def ascend(self, windows: Sequence[Window], loc: Tensor, scale: Tensor) -> gaps.Gaussians:
+        """The best Gaussians that ascent from given ones (M, 2) finds; a window moves if it is too small."""
+        found = gaps.best(windows, loc, scale)
+        left = found.blocked.nonzero()[:, 0]
+        for _ in range(MOVES):
+            if not len(left):
+                break
+            boxes = boxes_around(torch.arange(len(left)), found.loc[left], found.scale[left], AHEAD)
+            further = gaps.best(self[left].windows(boxes), found.loc[left], found.scale[left])
+            gained = further.elbo - found.elbo[left] > gaps.TOLERANCE
+            found.update(left, further)
+            left = left[further.blocked & gained]
+        return found
+
+
+@torch.no_grad()
+def evaluate(model: VAE, x: Tensor, grid: Grid, subset: Tensor, worst: int) -> Likelihood:
+    """log p(x) of images (N, pixels), and the gaps of those in `subset` (M,), which ascends.
+
+    Args:
+        worst: how many images to integrate again: those whose sums over every second node differ most.
+    """
+    encoded = model.encoder(x[subset])
+    loc, scale = encoded.loc, encoded.scale
+    integral = integrate(model.decoder, x, grid, boxes_around(subset, loc, scale))
+    windows, images = integral.windows, Images(model.decoder, x[subset], integral.extent[subset], grid.nodes)
+    q = gaps.Gaussians(loc, scale, gaps.elbo(windows, loc, scale), torch.zeros(len(subset), dtype=torch.bool))
+    best = images.ascend(windows, loc, scale)
+    from_mode = images.ascend(windows, gaps.modes(windows), scale)
+    locs = torch.stack([gaussians.loc.double() for gaussians in (q, best, from_mode)])
+    scales = torch.stack([gaussians.scale.double() for gaussians in (q, best, from_mode)])
+    narrow = (scales < NARROW * 2 * images.extent[:, None] / grid.nodes).any(2).any(0).nonzero()[:, 0]
+    if len(narrow):
+        fine = replace(images[narrow], parts=FINEST)
+        boxes = boxes_around(torch.arange(len(narrow)), locs[:, narrow], scales[:, narrow])
+        finer = fine.windows(boxes)
+        q.elbo[narrow] = gaps.elbo(finer, loc[narrow], scale[narrow])
+        for found, start in ((best, q), (from_mode, from_mode)):
+            found.update(narrow, fine.ascend(finer, start.loc[narrow], start.scale[narrow]))
+    refined = torch.cat([integral.spread.topk(min(worst, len(x))).indices, subset[narrow]]).unique()
+    exact = integral.log_likelihood.clone()
+    for extent in integral.extent[refined].unique().tolist():
+        own = refined[integral.extent[refined] == extent]
+        exact[own] = refine(model.decoder, x[own], Grid(extent, grid.nodes), FINER)
+    change = (exact - integral.log_likelihood)[refined].abs()
+    return Likelihood(exact, refined, change, subset, windows, q, best, from_mode.elbo)
+
+
+def boxes_around(index: Tensor, loc: Tensor, scale: Tensor, room: tuple[float, float] = ROOM) -> Boxes:
+    """Boxes around Gaussians (M, 2), or around several of each image (K, M, 2)."""
+    reach = room[0] * scale + room[1]
+    low, high = loc - reach, loc + reach
+    if low.dim() == 3:
+        low, high = low.amin(0), high.amax(0)
+    return Boxes(index, low, high)
+
+
+@torch.no_grad()
+def importance_sampling(
+    model: VAE, x: Tensor, windows: Sequence[Window], samples: int, generator: torch.Generator
+) -> Tensor:
+    """(N,) log p(x) of images (N, pixels) by importance sampling, which shares no node with the quadrature.
+
+    Most samples come from the quadrature's posterior, anywhere in a node's cell, the rest from the
+    encoder's Gaussian at twice its scale, which may lie elsewhere. The estimate of p(x) is unbiased.
+    """
+    encoded = model.encoder(x)
+    wide = DiagonalNormal(encoded.loc, encoded.log_scale + math.log(2))
+    inside = round(INSIDE * samples)
+    result = torch.empty(len(x), dtype=torch.float64)
+    for i, window in enumerate(windows[: len(x)]):
+        spacing = window.z1[1] - window.z1[0]
+        weights = window.log_joint.double().flatten().softmax(0)
+        nodes = torch.multinomial(weights, inside, replacement=True, generator=generator)
+        rows, columns = nodes // len(window.z1), nodes % len(window.z1)
+        cells = torch.stack([window.z1[columns], window.z2[rows]], 1)
+        jitter = torch.rand(cells.shape, generator=generator, dtype=torch.float64) - 0.5
+        noise = torch.randn(samples - inside, 2, generator=generator)
+        own = wide[i]
+        z = torch.cat([(cells + spacing * jitter).float(), own.sample(noise)])
+        first = torch.stack([window.z1[0], window.z2[0]])
+        place = ((z - first) / spacing).round().long()
+        size = torch.tensor([len(window.z1), len(window.z2)])
+        held = ((place >= 0) & (place < size)).all(1)
+        node = (place[:, 1] * size[0] + place[:, 0]).clamp(0, len(weights) - 1)
+        density_window = torch.where(held, weights[node] / spacing**2, 0.0)
+        density_encoder = own.log_prob(z).double().exp()
+        share = inside / samples
+        proposal = (share * density_window + (1 - share) * density_encoder).log()
+        joint = log_likelihood(model.decoder(z), x[i].expand(samples, -1)).double() + log_normal(z)
+        result[i] = (joint - proposal).logsumexp(0) - math.log(samples)
+    return result

@@ -1,0 +1,1 @@
+"""The other problems of the assignment: quadratics and annuli."""

@@ -1,0 +1,58 @@
+"""The networks of a trained VAE that MLflow serves: they load without this project's code."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from elbo.models.vae import VAE, Decoder, Encoder
+
+EXAMPLES = 3  # with one, torch.export would treat the batch size as a constant
+
+
+class Mean(nn.Module):
+    """Images (N, pixels) to the mean of q(z|x), (N, D)."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean: Tensor = self.encoder(x).mean
+        return mean
+
+
+class Probabilities(nn.Module):
+    """Latents (N, D) to E[x|z], (N, pixels)."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, z: Tensor) -> Tensor:
+        x: Tensor = self.decoder(z)
+        return x.sigmoid()
+
+
+def networks(weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> dict[str, tuple[nn.Module, Tensor]]:
+    """Encoder and decoder of a file of weights by name, each with an example of its input."""
+    model = VAE.from_weights(weights, about)
+    pixels = model.encoder.fc1.in_features
+    return {
+        "vae-encoder": (exportable(Mean(model.encoder)), torch.zeros(EXAMPLES, pixels)),
+        "vae-decoder": (exportable(Probabilities(model.decoder)), torch.zeros(EXAMPLES, model.latent)),
+    }
+
+
+def exportable(network: nn.Module) -> nn.Module:
+    """A copy with plain linear layers: torch.export cannot write oneDNN's operator, which is private."""
+    network = copy.deepcopy(network)
+    for parent in list(network.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, nn.Linear):
+                plain = nn.Linear(layer.in_features, layer.out_features, device="meta")
+                plain.weight, plain.bias = layer.weight, layer.bias
+                setattr(parent, name, plain)
+    return network.eval()

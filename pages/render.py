@@ -1,0 +1,109 @@
+"""Reports from metrics files: a Jinja2 template makes Markdown, and the Markdown one self-contained page."""
+
+import base64
+import csv
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from latex2mathml.converter import convert
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from mdit_py_plugins.anchors import anchors_plugin
+from mdit_py_plugins.dollarmath import dollarmath_plugin
+
+from pages.filters import clear, collapsed, extreme, number, power, results, share, words
+from workflow.core.errors import damaged
+from workflow.core.files import read_json
+
+
+def gather(folder: Path, names: Iterable[str], files: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Metrics (json) and tables (csv, a list of rows) of each `folder`/name, by name and the file's stem.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+    """
+    readers = {".json": read_json, ".csv": rows}
+    paths = {name: [folder / name / file for file in files] for name in names}
+    return {name: {path.stem: readers[path.suffix](path) for path in paths[name]} for name in paths}
+
+
+def rows(path: Path | str) -> list[dict[str, Any]]:
+    """The rows of a csv file; numbers are converted, an empty cell is None.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True)
+            return [{key: _number(value) for key, value in row.items()} for row in reader]
+    except (csv.Error, UnicodeDecodeError, TypeError) as error:  # TypeError: a row too short or too long
+        raise damaged(path, error) from None
+
+
+def _number(text: str) -> int | float | str | None:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text or None
+
+
+def environment(folder: Path | str) -> Environment:
+    """Jinja2 for the templates: an unknown name is an error, never an empty text."""
+    templates = Environment(
+        loader=FileSystemLoader(folder),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    filters = (share, power, words, collapsed, extreme, clear, results)
+    templates.filters |= {"n": number} | {function.__name__: function for function in filters}
+    return templates
+
+
+def render(templates: Environment, name: str, **context: Any) -> str:
+    """A template's text; several empty lines, as the tags of a template leave them, become one."""
+    text = templates.get_template(name).render(**context)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def to_html(markdown: str, folder: Path) -> tuple[str, list[tuple[str, str]]]:
+    """Markdown as HTML, pictures below `folder` inlined, formulas as MathML; and its sections (id, title).
+
+    Raises:
+        FileNotFoundError: a picture is missing.
+    """
+    parser = MarkdownIt("commonmark", {"html": True}).enable("table")
+    anchors_plugin(parser, min_level=2, max_level=3)
+    dollarmath_plugin(parser, renderer=_formula, allow_digits=False)
+    parser.add_render_rule("image", _picture(folder))
+    parser.add_render_rule("table_open", lambda *_: '<div class="wide"><table>\n')
+    parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
+    tokens = parser.parse(markdown)
+    sections = [
+        (str(token.attrs["id"]), tokens[place + 1].content)
+        for place, token in enumerate(tokens)
+        if token.type == "heading_open" and token.tag == "h2"
+    ]
+    return parser.renderer.render(tokens, parser.options, {}), sections
+
+
+def _formula(text: str, options: dict[str, Any]) -> str:
+    mathml = convert(text, display="block" if options["display_mode"] else "inline")
+    # a thin space after a function's name, which the converter leaves out: log p and not logp
+    return re.sub(r"(<mi>(?:log|max)</mi>)(?=<m(?:i|sub)>)", r'\1<mspace width="0.17em"/>', mathml)
+
+
+def _picture(folder: Path) -> Any:
+    def render(self: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+        content = base64.b64encode((folder / str(tokens[index].attrs["src"])).read_bytes()).decode()
+        alt = self.renderInlineAsText(tokens[index].children or [], options, env).replace('"', "&quot;")
+        return f'<img src="data:image/png;base64,{content}" alt="{alt}">'
+
+    return render

@@ -1,0 +1,200 @@
+"""Summary, DVC's tables and plots, comparison of experiments; removed members are left out."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from dvc.repo import Repo
+
+from pages import compare, summary
+from tests.conftest import Project
+from tests.support.pages import chromium
+from tests.support.repository import ROOT
+from workflow.core.errors import UserError
+from workflow.doctor import machine
+from workflow.runs.undeclared import left_over, undeclared_files
+
+TEMPLATES = {path.stem for path in (ROOT / ".dvc/plots").glob("*.json")}
+ROWS = {
+    "working tree": {"rev": "workspace", "vae.tuned.lr": 0.002, "data.x": 0.5, "tuned.elbo": -132.643675},
+    "main": {"rev": "main", "vae.tuned.lr": 0.002, "data.x": 0.5, "tuned.elbo": -132.643675},
+    "warm": {"rev": "a1b2c3d", "vae.tuned.lr": 0.003, "data.x": 0.5, "tuned.elbo": -133.1},
+    "queued": {"rev": "b1b2c3d", "vae.tuned.lr": 0.004, "data.x": 0.5, "tuned.elbo": None},
+}  # fmt: skip
+
+
+@pytest.fixture
+def without_tuned(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project whose params.yaml no longer has a variant that was trained and committed."""
+    project.edit(r"(?ms)^  tuned:.*?(?=^evaluate_elbo:)", "\n")
+    monkeypatch.chdir(project.path)
+    return project
+
+
+def test_the_summary_leaves_out_a_removed_variant(without_tuned: Project) -> None:
+    printed = without_tuned.run("python", "-m", "pages.summary")
+    assert "notebook " in printed
+    assert "tuned" not in printed
+    assert "tuned" not in "\n".join(summary.markdown())
+
+
+def test_check_and_doctor_give_the_command_that_removes_a_removed_variants_files(
+    without_tuned: Project,
+) -> None:
+    printed = without_tuned.run("python", "-m", "workflow.reproduce.check", status=1)
+    command = re.search(r"Remove them: (rm -r .*)", printed)
+    assert command
+    for path in (
+        "reports/vae/tuned", "reports/metrics/vae/tuned", "models/vae/tuned.safetensors",
+        "data/elbo/tuned.npz", "data/likelihood/tuned.npz", "reports/figures/vae/tuned",
+    ):  # fmt: skip
+        assert path in command[1].split()
+    assert not re.search(r"notebook|data/raw|data/README", command[1])
+    (finding,) = machine.undeclared()
+    assert finding.remedy == f"`{command[1]}`"
+    without_tuned.run("sh", "-c", command[1])
+    assert undeclared_files() == []
+    assert list(machine.undeclared()) == []
+    assert (without_tuned.path / "models/vae/notebook.safetensors").is_file()
+
+
+def test_dvc_plots_leave_out_a_removed_variant(without_tuned: Project) -> None:
+    printed = without_tuned.run("dvc", "plots", "show", "--json")
+    plots = json.loads(printed[printed.index("{") :])
+    assert not [name for name in plots["data"] if "tuned" in name]
+
+
+def test_a_users_own_files_are_not_left_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = {"models/vae/a.safetensors", "data/raw", "data/elbo/a.npz", "reports/vae/a/elbo.json"}
+    own = [
+        "data/mine.csv",
+        "data/mine/deep.csv",
+        "models/downloaded.pt",
+        "data/elbo/.gitignore",
+        "data/raw/x",
+        "reports/vae/a/.elbo.json.4711.tmp",  # a process is writing it
+    ]
+    left = ["models/vae/b.safetensors", "data/elbo/b.npz", "reports/vae/b/elbo.json", "reports/vae/b/c/d.csv"]
+    for name in (*made - {"data/raw"}, *own, *left):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    assert left_over(made, set()) == ["data/elbo/b.npz", "models/vae/b.safetensors", "reports/vae/b"]
+
+
+def test_the_summary_has_a_dash_for_a_missing_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("reports", "data"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    training = Path("reports/vae/notebook/training.csv")
+    training.write_text("\n".join(training.read_text().splitlines()[:-1]) + "\n")
+    more = training.read_text().splitlines()[-1].replace("19,", "40,", 1)
+    training.write_text(training.read_text() + more + "\n")
+    elbo = Path("reports/vae/notebook/elbo.json")
+    found = json.loads(elbo.read_text())
+    found["train"]["images"] = 1234
+    elbo.write_text(json.dumps(found))
+    table = summary.markdown()
+    assert "| … of the reference notebook | – | −137.67 |" in table
+    assert any(line.startswith("| train ELBO of 1,234 images |") for line in table)
+    assert " – " in summary.lines()[0]
+    # a variant without results is listed as missing
+    Path("reports/vae/tuned/likelihood.json").unlink()
+    assert summary.evaluated() == (["notebook"], ["tuned"])
+
+
+def test_a_comparison_shows_only_what_differs() -> None:
+    rows = compare.select(ROWS, [])
+    assert list(rows) == ["main", "warm", "queued"], "the working tree equals HEAD"
+    table = compare.table(rows, compare.differing(rows.values()))
+    assert table.splitlines() == [
+        "       vae.tuned.lr tuned.elbo",
+        "main          0.002    -132.64",
+        "warm          0.003    -133.10",
+        "queued        0.004          –",
+    ]
+    assert list(compare.select(ROWS, ["warm", "main"])) == ["warm", "main"]
+    with pytest.raises(UserError, match=r"no experiment cold of HEAD; there are: .*warm"):
+        compare.select(ROWS, ["cold"])
+
+
+def test_a_comparison_of_many_params_fits_120_columns() -> None:
+    rows = {
+        name: {f"vae.tuned.some_setting_{number}": f"{name}{number}" for number in range(12)}
+        for name in ("first", "second")
+    }
+    lines = compare.table(rows, compare.differing(rows.values())).splitlines()
+    assert "" in lines, "one table is too wide"
+    assert max(map(len, lines)) <= 120
+    assert all(any(f"setting_{number}" in line for line in lines) for number in range(12))
+
+
+def test_a_comparison_without_git_is_an_error(tmp_path: Path) -> None:
+    for name in ("pages", "workflow", "params.yaml", "dvc.yaml"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    (tmp_path / ".dvc").mkdir()  # as an archive of the project has it
+    shutil.copy(ROOT / ".dvc/config", tmp_path / ".dvc")
+    for command in (["true"], ["git", "init", "-q"]):
+        Project(tmp_path).run(*command)
+        printed = Project(tmp_path).run("python", "-m", "pages.compare", status=1)
+        assert "no git repository with a commit here" in printed
+        assert "Traceback" not in printed
+
+
+def test_every_plot_has_a_template_in_dvc_plots_and_a_safe_title() -> None:
+    text = (ROOT / "dvc.yaml").read_text()
+    assert set(re.findall(r"template: (\w+)", text)) == TEMPLATES
+    assert not [title for title in re.findall(r"title: (.*)", text) if "'" in title]
+
+
+@pytest.mark.slow
+def test_dvcs_tables_fit_160_columns(project: Project) -> None:
+    shown = [project.run("dvc", "metrics", "show")]
+    project.run("dvc", "exp", "run", "-n", "narrow", "-S", "vae.tuned.lr=0.001", "evaluate_elbo@tuned")
+    shown += [
+        project.run("dvc", "metrics", "diff"),
+        project.run("dvc", "exp", "show", "--only-changed", "--no-pager"),
+    ]
+    for text in shown:
+        assert max(len(line) for line in text.splitlines()) <= 160, text
+    assert "tuned.elbo" in shown[-1]
+    printed = project.run("python", "-m", "pages.compare")
+    assert re.search(r"^narrow +0\.001", printed, re.M)
+    assert "tuned.elbo" in printed
+    assert "seed" not in printed
+
+
+@pytest.mark.slow
+@pytest.mark.spine
+def test_the_plots_page_works_without_internet(reproduced: Project, tmp_path: Path) -> None:
+    printed = reproduced.run("dvc", "plots", "show", "-o", str(tmp_path / "page"))
+    assert "warning" not in printed.lower()
+    with Repo(str(reproduced.path)) as repo:
+        expected = [out for out in repo.index.plots if out.plot["template"] != "table"]
+    with chromium() as browser:
+        page = browser.new_context(offline=True, viewport={"width": 1280, "height": 900}).new_page()
+        console_messages: list[str] = []
+        page.on("console", lambda message: console_messages.append(message.text))
+        page.on("pageerror", lambda error: console_messages.append(str(error)))
+        page.goto((tmp_path / "page/index.html").as_uri())
+        page.wait_for_timeout(3000)
+        drawn = page.locator("body > div").all()
+        assert len(drawn) == len(expected)
+        for plot in drawn:
+            canvas = plot.locator("canvas")
+            assert canvas.count() == 1, plot.get_attribute("id")
+            marks = canvas.evaluate(
+                "c => new Set(new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height)"
+                ".data.buffer).filter(p => { const [r, g, b] = [p & 255, p >> 8 & 255, p >> 16 & 255];"
+                " return Math.max(r, g, b) - Math.min(r, g, b) > 40; })).size"
+            )
+            assert marks > 0, f"{plot.get_attribute('id')}: nothing is drawn"
+        height = page.evaluate("document.documentElement.scrollHeight")
+    assert console_messages == []
+    assert height < 3000

@@ -1,0 +1,152 @@
+"""params.yaml: all errors are reported at once, each with its path."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from stages.schema import Params
+from tests.support.repository import ROOT
+from workflow.core.errors import UserError
+from workflow.core.files import read_yaml
+from workflow.core.params import MESSAGES, explain, load
+
+
+def edited(tmp_path: Path, *changes: tuple[str, str]) -> Path:
+    text = (ROOT / "params.yaml").read_text()
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    return path
+
+
+def error_message(path: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        load(Params, path=path)
+    return str(caught.value)
+
+
+def test_the_committed_params_are_valid_and_sections_load_by_name() -> None:
+    annuli, tuned = load(Params, "annuli", "vae.tuned", path=ROOT / "params.yaml")
+    assert annuli.points == 500
+    assert tuned.hidden == [512, 256]
+
+
+def test_all_errors_are_reported_at_once_with_their_paths(tmp_path: Path) -> None:
+    path = edited(
+        tmp_path,
+        ("    lr: 0.0003", "    lr: fast"),
+        ("    epochs: 20", "    epochs: 0"),
+        ("threshold: 0.5", "treshold: 0.5"),
+        ("schedule: constant          #", "schedule: cosinus  #"),
+        ("  threads: 2", "  threads: 2.5"),
+    )
+    message = error_message(path)
+    assert 'vae.notebook.lr: "fast" is not a number' in message
+    assert "vae.notebook.epochs: 0 is too small; write 1 or more" in message
+    assert "data.treshold: unknown key; did you mean threshold?" in message
+    assert "data.threshold: is missing" in message
+    assert "vae.notebook.schedule: \"cosinus\" is not known; write 'constant' or 'cosine'" in message
+    assert "compute.threads: 2.5 is not a whole number" in message
+    assert message.startswith(f"{path} has 6 errors:\n  ")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("compute:", "computer:", "computer: unknown key; did you mean compute?"),
+        ("    batch_size: 64", "    batchsize: 64", "unknown key; did you mean batch_size?"),
+        ("  samples: 100", "  samples: 95", "samples (95) must be a multiple of each k in iwae"),
+        ("  samples: 10000 ", "  samples: 3 ", "critique: samples (3) must be more than neighbours (3)"),
+        ("  digits: ", "  digits: 1000  # ", "figures.digits: 1000 is too large; write 50 or less"),
+        ("    lr: 0.0003", "    lr: .inf", "vae.notebook.lr: inf is not a finite number"),
+        ("    lr: 0.0003", "    lr: true", "vae.notebook.lr: true is not a number"),
+        ("    clip_norm: null             #", "    clip_norm: off  #", '"off" is not a number, or null'),
+        ("    hidden: [512, 256]   ", "    hidden: [512]   ", "the number of items is 1; write 2 or more"),
+        ("dataset: mnist", "dataset: emnist", "data.dataset: \"emnist\" is not known; write 'mnist', "),
+        ("positive: [0.0, 2.5]", "positive: [2.5, 0.0]", "positive is not [inner radius, larger"),
+        ("  notebook: ", "  No Book: ", 'vae.No Book: "No Book" cannot be a name; write small letters'),
+        ("  annuli:", "  mine:", "classifier.mine: unknown key; known here: annuli, images"),
+        ("  images:   ", "  judge:   ", "classifier.images: is missing"),
+        ("validation: 0", "validation: 60000", "validation takes 60000 of the 60000 training images"),
+        ("threads: 2", "threads: 2000", "compute.threads: 2000 is too large; write 1024 or less"),
+    ],
+)  # fmt: skip
+def test_an_error_is_explained(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    assert expected in error_message(edited(tmp_path, (old, new)))
+
+
+def paths(content: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The paths of all sections, lists and single values of params.yaml."""
+    yield path
+    if isinstance(content, dict | list):
+        for key, value in content.items() if isinstance(content, dict) else enumerate(content):
+            yield from paths(value, (*path, key))
+
+
+def test_no_message_uses_pydantics_wording() -> None:
+    faulty: list[Any] = [
+        None,
+        True,
+        "x",
+        "\ud800",
+        -1,
+        0,
+        7,
+        0.5,
+        10**30,
+        math.nan,
+        [],
+        [1, 2, 3],
+        {},
+        {"X": {}},
+        {1: 2},
+    ]
+    whole = read_yaml(ROOT / "params.yaml")
+    del whole["quadratic"]["ill_conditioned"], whole["quadratic"]["high_dimensional"], whole["vae"]["tuned"]
+    Params.model_validate(whole)
+    seen = set()
+    for path in paths(whole):
+        for value in faulty:
+            holder = {"all": copy.deepcopy(whole)}
+            at: Any = holder
+            *before, last = ("all", *path)
+            for key in before:
+                at = at[key]
+            at[last] = value
+            try:
+                Params.model_validate(holder["all"])
+            except ValidationError as error:
+                for detail in error.errors():
+                    message = explain(Params, dict(detail))
+                    message.encode()
+                    seen.add(detail["type"])
+                    own = detail["type"] == "value_error" and detail["msg"].removeprefix("Value error, ")
+                    assert own or detail["msg"].removeprefix("Input ") not in message
+    assert seen == {*MESSAGES, "extra_forbidden"}
+
+
+def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
+    path = edited(tmp_path, ("    lr: 0.0003", "    lr: 3e-4"))
+    assert read_yaml(path)["vae"]["notebook"]["lr"] == 3e-4
+
+
+def test_a_yaml_error_gives_file_and_line(tmp_path: Path) -> None:
+    message = error_message(edited(tmp_path, ("compute:", "compute: [")))
+    assert "params.yaml is not YAML (line 1" in message
+    message = error_message(edited(tmp_path, ("  portable:", "  threads: 3\n  portable:")))
+    assert 'params.yaml is not YAML (line 12, column 3: found duplicate key "threads"' in message
+    assert "http" not in message
+
+
+def test_the_error_for_an_unknown_section_lists_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"no section vae\.tunde; there are: notebook, tuned"):
+        load(Params, "vae.tunde", path=ROOT / "params.yaml")

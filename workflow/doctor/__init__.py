@@ -1,0 +1,1 @@
+"""What is wrong on this machine, and how to repair it: `make doctor`."""

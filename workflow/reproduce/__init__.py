@@ -1,0 +1,1 @@
+"""Whether results are reproduced: `make check`, `make verify`, `make audit`."""

@@ -1,0 +1,158 @@
+"""What a person sees: one clear message instead of a traceback, a bar on a terminal, lines in a log."""
+
+import errno
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn, TypeVar
+
+from workflow.core.errors import UserError
+
+T = TypeVar("T")
+SILENCE = 15.0  # seconds without a line, after which `watch` writes one
+_last_line_at = [0.0]
+_position: list[str] = []  # what `progress` works on now
+
+
+class Terminated(BaseException):
+    """Raised by SIGTERM. Like KeyboardInterrupt, it is caught only where the program exits."""
+
+
+def say(message: str) -> None:
+    """Writes one line to standard error, above a progress bar if there is one."""
+    _last_line_at[0] = time.monotonic()
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        tqdm.write(message, file=sys.stderr)
+    else:
+        print(message, file=sys.stderr, flush=True)
+
+
+def warn(message: str) -> None:
+    """Writes a warning that stands out from the lines around it."""
+    say(f"WARNING: {message}")
+
+
+def progress(items: Iterable[T], *, total: int, label: str, unit: str, done: int = 0) -> Iterable[T]:
+    """Iterates over `items`, with a progress bar on a terminal; in a log, `watch` writes the position.
+
+    Args:
+        unit: what an item is, in the singular. An item that is a string names the part that starts now; any
+            other one has just been computed.
+        done: how many of `total` were done before.
+    """
+    items = _record_position(items, total, unit, done)
+    if not sys.stderr.isatty():
+        return items
+    from tqdm import tqdm
+
+    return tqdm(items, total=total, initial=done, desc=label, unit=unit, leave=False, dynamic_ncols=True)
+
+
+def _record_position(items: Iterable[T], total: int, unit: str, done: int) -> Iterator[T]:
+    started_at = time.monotonic()
+    _position[:] = [f"{unit} {done + 1} of {total}"]
+    for number, item in enumerate(items, done + 1):
+        if isinstance(item, str):
+            _position[:] = [f"{unit} {number} of {total}, {item}"]
+        elif number < total:
+            left = (time.monotonic() - started_at) / (number - done) * (total - number)
+            _position[:] = [f"{unit} {number + 1} of {total}, about {max(1, round(left))} s left"]
+        yield item
+    _position.clear()
+
+
+@contextmanager
+def watch(name: str) -> Iterator[None]:
+    """Inside, writes what is being done whenever no line was written for `SILENCE` seconds."""
+    started_at = _last_line_at[0] = time.monotonic()
+    finished = threading.Event()
+
+    def report() -> None:
+        while not finished.wait(max(0.05, _last_line_at[0] + SILENCE - time.monotonic())):
+            if time.monotonic() >= _last_line_at[0] + SILENCE:
+                say(", ".join([f"{name}: running for {time.monotonic() - started_at:.0f} s", *_position]))
+
+    threading.Thread(target=report, daemon=True).start()
+    try:
+        yield
+    finally:
+        finished.set()
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Runs a program's main and exits: 0, or 1 with one message for what the user can repair.
+
+    On Ctrl-C it exits with 130, on SIGTERM with 143. Any other exception is a defect and keeps its traceback.
+    """
+    try:
+        raise_on_signals()
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(_report_signal(signal.SIGINT))
+    except Terminated:
+        sys.exit(_report_signal(signal.SIGTERM))
+    except OSError as error:
+        # some libraries raise a PermissionError with a text of their own and no number
+        number = errno.EACCES if error.errno is None and isinstance(error, PermissionError) else error.errno
+        if number not in _REMEDIES and not error.filename:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        remedy = _REMEDIES.get(number or 0, "`make doctor` looks at what is wrong here.")
+        sys.exit(f"error: {error.strerror or error}{where}\n  {remedy}")
+    exit_on_signals()  # Python's own exit takes a moment, too
+    sys.exit(0)
+
+
+def raise_on_signals() -> None:
+    """Makes SIGINT and SIGTERM raise an exception where the program is, so that it cleans up."""
+    signal.signal(signal.SIGTERM, _raise_terminated)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def exit_on_signals() -> None:
+    """Makes SIGINT and SIGTERM exit with one line while a program imports, which takes seconds."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        # not by an exception: in the middle of an import it comes out as another
+        os._exit(_report_signal(number))
+
+    for number in _SIGNALS:
+        signal.signal(number, leave)
+
+
+def _report_signal(number: int) -> int:
+    """Reports a signal; returns the exit code."""
+    # not by print, which a signal may have interrupted
+    os.write(2, f"{_SIGNALS[number]}; {_KEPT}\n".encode())
+    return 128 + number
+
+
+def _raise_terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+_KEPT = "results of earlier stages are kept, and a training continues from its last checkpoint"
+_SIGNALS: dict[int, str] = {signal.SIGINT: "interrupted", signal.SIGTERM: "stopped by SIGTERM"}
+_NO_PERMISSION = "Give yourself the permission (ls -ld shows who has it), then run the command again."
+_REMEDIES = {
+    errno.EACCES: _NO_PERMISSION,
+    errno.EPERM: _NO_PERMISSION,
+    errno.EROFS: "The file system is read-only: clone the project to a place where you may write.",
+    errno.ENOSPC: "The disk is full: free some space, then run the command again.",
+    errno.EDQUOT: "Your disk quota is used up: free some space, then run the command again.",
+    errno.EFBIG: "The file would exceed a size limit (ulimit -f): raise it, then run the command again.",
+    errno.EIO: "The disk could not read or write it: it may be failing. Copy the project to another one.",
+    errno.EEXIST: "Move it out of the way: the project needs this name for something else.",
+    errno.ENOTDIR: "Move it out of the way: the project needs a folder here.",
+    errno.EISDIR: "Move it out of the way: the project needs a file here.",
+    errno.ENOENT: "An input is missing: `dvc repro` makes what is missing.",
+}

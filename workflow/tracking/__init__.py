@@ -1,0 +1,1 @@
+"""MLflow: runs while a model trains, and runs completed from the files."""

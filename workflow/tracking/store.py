@@ -1,0 +1,224 @@
+"""The MLflow store: one run for each result, found by the digest of its inputs."""
+
+import logging
+import os
+import platform
+import sqlite3
+from collections.abc import Iterable, Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+import psutil
+
+from workflow.core.files import DECIMALS
+from workflow.runs.identity import Inputs, main_repository
+from workflow.runs.locks import training_lock
+from workflow.tracking.live import commit_tags, tracking_uri
+
+Rows = Iterable[tuple[int, Mapping[str, Any]]]  # time in milliseconds, and values by column
+Curves = dict[str, dict[int, float]]  # values by step, by name
+EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",  # its page opens on runs, not on traces
+    "mlflow.note.content": "A run for each result of a stage `{family}`, found by the digest of its inputs. "
+    "`by_…` are curves; other metrics are called by their files in `reports/`. `make track` completes all.",
+}
+# where MLflow's tables hold absolute paths of an experiment's folder or of what lies in it
+PATH_COLUMNS = {
+    "experiments": "artifact_location",
+    "runs": "artifact_uri",
+    "logged_models": "artifact_location",
+    "model_versions": "storage_location",
+}
+TAG_LENGTH = 5000  # characters that every server accepts
+
+
+class Store:
+    """The MLflow store at `MLFLOW_TRACKING_URI`, by default SQLite in the main repository."""
+
+    def __init__(self) -> None:
+        # by default MLflow tries a dead server for minutes
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        from filelock import FileLock
+        from mlflow.tracking import MlflowClient
+
+        for name in ("mlflow", "mlflow.store.db.utils", "alembic"):  # they report each table that they create
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self.root = main_repository()
+        self.uri = tracking_uri(self.root)
+        self.owner = f"{platform.node()}:{self.root}"  # the tag `host` of runs that this clone trains
+        path = self.uri.removeprefix("sqlite:///")
+        self.database = Path(path) if path != self.uri else None
+        # other clones may use it, too
+        self.shared = self.database is None or self.root not in self.database.parents
+        # the locks lie beside a database, for all who share it
+        place = self.database or self.root / ".dvc" / "tmp" / "mlflow"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        self.lock = FileLock(f"{place}.lock")
+        self.sync_lock = FileLock(f"{place}.sync.lock")  # of `make track`
+        with self.lock:  # most of the processes that create one SQLite file at once fail (mlflow #4123)
+            self.client = MlflowClient(self.uri)
+            self.client.search_experiments(max_results=1)
+
+    def experiment(self, family: str) -> str:
+        """The id of the experiment of a family of stages; creates it if it is missing."""
+        from mlflow.exceptions import MlflowException
+
+        with self.lock:
+            found = self.client.get_experiment_by_name(family)
+            if found is None:
+                local = not self.uri.startswith(("http://", "https://", "databricks"))
+                location = artifacts_uri(self.root, family) if local else None
+                tags = {key: text.format(family=family) for key, text in EXPERIMENT_TAGS.items()}
+                try:
+                    return str(self.client.create_experiment(family, location, tags))
+                except MlflowException:  # another machine may have created it in this moment
+                    found = self.client.get_experiment_by_name(family)
+                    if found is None:
+                        raise
+        if found.lifecycle_stage == "deleted":
+            raise RuntimeError(f"experiment {family} is in the trash; restore it, or run `mlflow gc`")
+        return str(found.experiment_id)
+
+    def run_id(self, inputs: Inputs, started_at: int | None = None, **tags: str) -> str:
+        """The one run of these inputs, found by their digest.
+
+        A missing one is created with their params, `tags`, and its start (in milliseconds; by default now).
+        """
+        experiment = self.experiment(inputs.family)
+        with self.lock:
+            if found := self._find_run(experiment, inputs):
+                return found
+            own_tags = {
+                "stage": inputs.stage,
+                "variant": inputs.name,
+                "input_digest": inputs.digest,
+                "mlflow.note.content": f"`{inputs.stage}`: {inputs.text}",
+                "mlflow.source.name": inputs.command,
+                "mlflow.source.type": "LOCAL",
+                "mlflow.user": psutil.Process().username(),
+                **commit_tags(),
+            }
+            run = self.client.create_run(experiment, started_at, own_tags | tags, inputs.name)
+            first = self._find_run(experiment, inputs)
+            if first != run.info.run_id:  # another machine, which this lock does not stop, was faster
+                self.client.delete_run(run.info.run_id)
+                return first
+        self.log_params(first, inputs)
+        return first
+
+    def _find_run(self, experiment: str, inputs: Inputs) -> str:
+        query, order = f"tags.input_digest = '{inputs.digest}'", ["attributes.start_time"]
+        runs = self.client.search_runs([experiment], query, max_results=1, order_by=order)
+        return str(runs[0].info.run_id) if runs else ""
+
+    def log_params(self, run_id: str, inputs: Inputs) -> None:
+        """Logs the params that the run lacks; the tag `evaluated_with` lists changed ones."""
+        from mlflow.entities import Param
+
+        logged = self.client.get_run(run_id).data.params
+        params = {key: str(value) for key, value in sorted(inputs.short_params.items())}
+        missing = [Param(key, value) for key, value in params.items() if key not in logged]
+        self.client.log_batch(run_id, params=missing)
+        changed = [f"{key}={value}" for key, value in params.items() if logged.get(key, value) != value]
+        self.set_tags(run_id, {"evaluated_with": ", ".join(changed)})
+
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Sets tags; removes those whose value is empty."""
+        present = self.client.get_run(run_id).data.tags
+        for key, value in tags.items():
+            if value:
+                self.client.set_tag(run_id, key, value[:TAG_LENGTH])
+            elif key in present:
+                self.client.delete_tag(run_id, key)
+
+    def set_experiments(self, run_id: str, names: Iterable[str], *, keep: bool) -> None:
+        """Sets the tag of the experiments that share a run; with `keep`, adds them to those that it lists."""
+        with self.lock:
+            listed = self.client.get_run(run_id).data.tags.get("experiments", "").split(", ") if keep else ()
+            self.set_tags(run_id, {"experiments": ", ".join(sorted({*names, *listed} - {""}))})
+
+    def close_killed(self) -> list[str]:
+        """Ends as KILLED the runs of this clone that are RUNNING without a process; returns their stages."""
+        from filelock import Timeout
+
+        closed = []
+        experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
+        for run in self.client.search_runs(experiments, "attributes.status = 'RUNNING'"):
+            tags = run.data.tags
+            owner = tags.get("host", "")
+            folder = owner.partition(":")[2]
+            # without other clones, a folder that is gone is where this clone was before it moved
+            moved = not self.shared and folder and not Path(folder, ".dvc").is_dir()
+            if "input_digest" in tags and (owner == self.owner or moved):
+                with suppress(Timeout), training_lock(self.root, tags["input_digest"]).acquire(timeout=0):
+                    self.end(run.info.run_id, "KILLED")
+                    closed.append(tags["stage"])
+        return closed
+
+    def end(self, run_id: str, status: str, ended_at: int | None = None) -> None:
+        """Ends a run, and removes the tag `host`, since no process trains any more.
+
+        Without `ended_at` (in milliseconds) a run keeps the end that it has, or gets a duration of 0.
+        """
+        info = self.client.get_run(run_id).info
+        self.client.set_terminated(run_id, status, ended_at or info.end_time or info.start_time)
+        self.set_tags(run_id, {"host": ""})
+
+    def log_rows(self, run_id: str, rows: Rows, logged: Curves, step: str = "epoch") -> None:
+        """Logs rows of curves, rounded as in reports/, except the values that the run has `logged`.
+
+        Args:
+            step: the column that counts the steps. MLflow's pages sort by prefix: `by_…` comes first.
+        """
+        from mlflow.entities import Metric
+
+        metrics = [
+            Metric(f"by_{step}/{key}", round(float(value), DECIMALS), when, int(row[step]))
+            for when, row in rows
+            for key, value in row.items()
+            if key != step
+        ]
+        new = [metric for metric in metrics if logged.get(metric.key, {}).get(metric.step) != metric.value]
+        self.client.log_batch(run_id, metrics=new)
+
+    def curves(self, run_id: str) -> Curves:
+        """The curves that a run has."""
+        return {
+            name: {metric.step: metric.value for metric in self.client.get_metric_history(run_id, name)}
+            for name in self.client.get_run(run_id).data.metrics
+            if name.startswith("by_")  # a request for each of a hundred final metrics would take long
+        }
+
+
+def artifacts_uri(root: Path, family: str) -> str:
+    """Where the artifacts of an experiment lie, if its store is on this machine. MLflow needs it absolute."""
+    return (root / "mlartifacts" / family).as_uri()
+
+
+def relocate_artifacts(store: Store) -> list[str]:
+    """Corrects the paths of artifacts after the folder was moved or copied; returns the experiments.
+
+    MLflow stores absolute paths, and cannot change them.
+    """
+    if store.database is None or store.shared:
+        return []
+    relocated = []
+    with store.lock, closing(sqlite3.connect(store.database)) as connection, connection:
+        for name, old in connection.execute("SELECT name, artifact_location FROM experiments").fetchall():
+            new = artifacts_uri(store.root, name)
+            old_exists, new_exists = (Path(unquote(urlparse(uri).path)).is_dir() for uri in (old, new))
+            # another clone that uses this store keeps artifacts in its own folder
+            if old == new or not old.endswith(f"/mlartifacts/{name}") or (old_exists and not new_exists):
+                continue
+            length = len(old) + 1
+            for table, column in PATH_COLUMNS.items():
+                connection.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                    f"WHERE substr({column} || '/', 1, ?) = ?",
+                    (new, length, length, f"{old}/"),
+                )
+            relocated.append(name)
+    return relocated
