@@ -15,7 +15,7 @@ repro: .venv/installed  ## install into .venv, run what changed in the pipeline,
 
 quick: .venv/installed  ## test the installation: the whole pipeline, small, without a download, in .quick/
 	@python -m workflow.reproduce.quick
-	@cd .quick && python -m pages.summary
+	@python -m pages.summary .quick
 
 test: .venv/installed-test  ## install, and run the fast tests
 	pytest

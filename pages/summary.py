@@ -1,37 +1,57 @@
-"""The results on the console, by `python -m pages.summary`, and as the README's table. It is no stage."""
+"""The results on the console, by `python -m pages.summary`, and as the README's table. It is no stage.
 
+`python -m pages.summary FOLDER` shows those of a small run in a folder, as `make quick` makes them.
+"""
+
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from pages.filters import RESULTS, Row, results
+from pages.filters import RESULTS, Row, number, results, share
+from pages.names import dataset_title
 from pages.render import gather, rows
 from workflow.core.files import read_json, read_yaml
 from workflow.runs.console import run
 
 REPORTS = Path("reports")
-HEADER = (
-    f"{'variant':<12} {'dataset':<14} {'test ELBO':>10} {'notebook':>10} {'log p(x)':>10}  nats per image"
-)
+COLUMNS = "{:<12} {:<14} {:>10} {:>10} {:>15}".format
+HEADER = COLUMNS("variant", "dataset", "test ELBO", "reference", "exact log p(x)") + "  nats per image"
+PAGE = REPORTS / "report.html"
 
 
 def main() -> None:
-    variants, missing = evaluated()
+    small = sys.argv[1] if sys.argv[1:] else ""
+    os.chdir(small or ".")
+    variants, _missing = evaluated()
     if not variants:
         sys.exit("no results yet: run `dvc repro` first")
-    print("\n".join(["", HEADER, *lines()]))
-    for name in missing:
-        print(f"{name:<12} no results yet: run `dvc repro`")
+    print("\n".join(["", *console()[: -1 if small else None]]))
+    if small:
+        print(f"{'small run':<12} NOT the real numbers, for which run: make repro     open {small}/{PAGE}")
     metrics = classifiers()
-    for name, found in metrics.items():
-        print(f"{name:<12} {found['dataset']:<14} accuracy {found['accuracy']:.2%}")
     every = [*metrics.values(), *(read_json(REPORTS / "vae" / name / "elbo.json") for name in variants)]
     for name in sorted({found["fallback_for"] for found in every if "fallback_for" in found}):
-        print(f"\nWARNING: these are NOT the numbers of {name}: no source of it worked, so scikit-learn's")
-        print("  digits stood in. With internet, or MNIST_MIRROR=<folder or address>: `make repro` again.")
-    print("\nreport    reports/report.html (for a browser), reports/README.md")
-    print("metrics   dvc metrics show       curves   make plots")
-    print("runs      make ui  (or: mlflow ui, in this folder)\n")
+        print(f"WARNING: these are NOT the numbers of {dataset_title(name)}: no source of it worked, so")
+        print(
+            "  scikit-learn's digits stood in. With internet, or MNIST_MIRROR=<folder or address>: make repro"
+        )
+
+
+def console() -> list[str]:
+    """What a run ends with: a header, a line for each variant, the classifiers, and where to go on."""
+    missing = [f"{name:<12} no results yet: run `dvc repro`" for name in evaluated()[1]]
+    accuracies = [
+        f"{name} {share(found['accuracy'], 2)} ({number(found['examples'], 0)} {found['split']})"
+        for name, found in classifiers().items()
+    ]
+    return [
+        HEADER,
+        *lines(),
+        *missing,
+        f"{'classifiers':<12} classified correctly: {', '.join(accuracies) or 'no results yet'}",
+        f"{'go on':<12} open {PAGE}     runs: make ui     compare: make compare",
+    ]
 
 
 def evaluated() -> tuple[list[str], list[str]]:
@@ -58,8 +78,7 @@ def lines() -> list[str]:
     vae, found = read_results()
     columns = [found[key].values for key in ("test_end", "notebook_end", "log_likelihood")]
     return [
-        f"{name:<12} {vae[name]['elbo']['dataset']:<14} "
-        + " ".join(f"{'–' if value is None else format(value, '.2f'):>10}" for value in values)
+        COLUMNS(name, dataset_title(vae[name]["elbo"]["dataset"]), *map(number, values))
         for name, values in zip(vae, zip(*columns, strict=True), strict=True)
     ]
 

@@ -15,7 +15,7 @@ from workflow.core.files import read_json
 from workflow.core.params import load
 from workflow.doctor import dvc_files, git, machine, outputs
 from workflow.doctor.dvc_files import Check, Finding
-from workflow.runs.console import run, say
+from workflow.runs.console import run, say, watch
 from workflow.runs.project import imported, project
 
 
@@ -28,9 +28,10 @@ def main() -> None:
             raise UserError(str(finding))
     running = dvc_files.running_dvc()
     if first:
-        if not running:  # else no file may be changed, and the next dvc says which one runs
-            repair()
-        prepare()
+        with watch("checks before the pipeline"):
+            if not running:  # else no file may be changed, and the next dvc says which one runs
+                repair()
+            prepare()
         return
     if running:
         raise UserError(

@@ -26,8 +26,8 @@ def main() -> None:
     copy_tree(root, place)
     shrink(place / "params.yaml", smallest=True)
     reproduce(place, root, f"the small pipeline failed in {place}")
-    print(f"quick: passed in {time.monotonic() - started_at:.0f} s, with the settings of {project().small}")
-    print(f"its report: {place / 'reports/report.html'}")
+    seconds = time.monotonic() - started_at
+    print(f"quick: passed in {seconds:.0f} s, with the settings of {project().small}, in {place}")
 
 
 def shrink(params: Path, *, smallest: bool) -> None:

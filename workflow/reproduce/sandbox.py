@@ -42,7 +42,7 @@ def reproduce(place: Path, root: Path, fault: str) -> None:
             shutil.copytree(root / raw, place / raw)
         except OSError as error:
             warn(f"{root / raw} is not copied completely: {error}")
-    run_module(place, root, "dvc", "repro", "--force", "--no-run-cache", fault=fault)
+    run_module(place, root, "workflow.reproduce.repro", "--force", "--no-run-cache", fault=fault)
 
 
 def run_module(place: Path, root: Path, *command: str, fault: str) -> None:

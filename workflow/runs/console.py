@@ -14,7 +14,9 @@ from typing import NoReturn, TypeVar
 from workflow.core.errors import UserError
 
 T = TypeVar("T")
-SILENCE = 15.0  # seconds without a line, after which `watch` writes one
+SILENCE = (
+    10.0  # seconds without a line, after which `watch` writes one; `make repro` adds those between stages
+)
 _last_line_at = [0.0]
 _position: list[str] = []  # what `progress` works on now
 
@@ -23,9 +25,14 @@ class Terminated(BaseException):
     """Raised by SIGTERM. Like KeyboardInterrupt, it is caught only where the program exits."""
 
 
+def wrote() -> None:
+    """Notes that a line is being written, for `watch`."""
+    _last_line_at[0] = time.monotonic()
+
+
 def say(message: str) -> None:
     """Writes one line to standard error, above a progress bar if there is one."""
-    _last_line_at[0] = time.monotonic()
+    wrote()
     if sys.stderr.isatty():
         from tqdm import tqdm
 
@@ -69,14 +76,24 @@ def _record_position(items: Iterable[T], total: int, unit: str, done: int) -> It
 
 
 @contextmanager
-def watch(name: str) -> Iterator[None]:
-    """Inside, writes what is being done whenever no line was written for `SILENCE` seconds."""
+def watch(
+    name: str, silence: float | None = None, others: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
+    """Inside, writes what is being done whenever no line was written for some seconds.
+
+    Args:
+        silence: seconds, by default `SILENCE`.
+        others: whether another process that writes lines of its own is at work.
+    """
     started_at = _last_line_at[0] = time.monotonic()
     finished = threading.Event()
+    seconds = silence or SILENCE
 
     def report() -> None:
-        while not finished.wait(max(0.05, _last_line_at[0] + SILENCE - time.monotonic())):
-            if time.monotonic() >= _last_line_at[0] + SILENCE:
+        while not finished.wait(max(0.05, _last_line_at[0] + seconds - time.monotonic())):
+            if others():
+                wrote()
+            elif time.monotonic() >= _last_line_at[0] + seconds:
                 say(", ".join([f"{name}: running for {time.monotonic() - started_at:.0f} s", *_position]))
 
     threading.Thread(target=report, daemon=True).start()

@@ -56,6 +56,19 @@ def ancestors(repo: Any, stage: Any) -> list[Any]:
     return sorted(nx.descendants(repo.index.graph, stage), key=lambda item: str(item.name))
 
 
+def due(repo: Any) -> tuple[set[str], set[str]]:
+    """The stages that `dvc repro` has to run, and those after them, which it runs if their inputs change."""
+    import networkx as nx
+
+    changed = [
+        stage
+        for stage in repo.index.stages
+        if stage.changed_stage() or any(item.workspace_status() for item in (*stage.deps, *stage.outs))
+    ]
+    later = {after for stage in changed for after in nx.ancestors(repo.index.graph, stage)}
+    return {str(stage.name) for stage in changed}, {str(stage.name) for stage in later}
+
+
 def file_deps(stage: Any) -> dict[str, Any]:
     """The deps of a stage that are files or folders, by path."""
     return {str(dep.def_path): dep for dep in stage.deps if not hasattr(dep, "params")}

@@ -45,6 +45,8 @@ class Project:
     # stages that may use another dataset than requested, and the file that says so (`dataset`, `requested`)
     stand_ins: dict[str, str] = field(default_factory=dict)
     variables: tuple[str, ...] = ()  # environment variables that may hold a path, relative to the repository
+    # about how long stages run, until they have run here; by stage, or by `stage@member` where members differ
+    seconds: dict[str, float] = field(default_factory=dict)
     models: Models | None = None
 
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from workflow.runs import dvc_repo
-from workflow.runs.console import run
+from workflow.runs.console import run, watch
 from workflow.tracking.sync import complete
 
 
@@ -17,7 +17,7 @@ def main() -> None:
     committed = parser.parse_args().committed
     here = Path.cwd()
     os.chdir(next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here))
-    with dvc_repo.explained():
+    with watch("MLflow"), dvc_repo.explained():
         if not complete(committed=committed):
             sys.exit(1)
 

@@ -62,9 +62,10 @@ def _complete(store: Store, results: Sequence[StageResult]) -> bool:
             warn(f"MLflow: the run of {result.inputs.stage} is not complete: {error}")
             accepted = False
     choose_best(store, results)
-    for family, runs in sorted(changed.items()):
+    if runs := [run for family in changed.values() for run in family]:
         what = f"{sum(runs)} of {len(runs)} runs completed" if any(runs) else f"{len(runs)} runs are complete"
-        say(f"MLflow: experiment {family}: {what}")
+        families = ", ".join(f"{family} {len(found)}" for family, found in sorted(changed.items()))
+        say(f"MLflow: {what} ({families})")
     return accepted
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from tests.conftest import Project
 from tests.support.repository import ROOT
-from workflow.reproduce.repro import numbered
+from workflow.core.files import read_json, read_yaml
+from workflow.reproduce.repro import MEASURED, TimeLeft, numbered, rounded
+from workflow.runs.project import project
 
 STAGE = """
 import threading
@@ -58,15 +60,100 @@ def test_the_lines_of_make_repro_are_numbered_and_leave_out_hints() -> None:
     printed = (
         "Verifying data\n\nRunning stage 'a':\n> python -m workflow a\nGenerating lock file 'dvc.lock'\n"
         "Updating lock file 'dvc.lock'\n\nStage 'b@x' is cached - skipping run, checking out outputs\n\n\n"
-        "Stage 'c' didn't change, skipping\nRunning stage 'd':\n\nTo track the changes with git, run:\n\n"
+        "Stage 'c' didn't change, skipping\nRunning stage 'd':\n> echo d\n\nTo track the changes with git, run:\n\n"
         "\tgit add dvc.lock\n\nTo enable auto staging, run:\n\n\tdvc config core.autostage true\n"
         "Use `dvc push` to send your updates to remote storage.\nERROR: it failed\n"
     )
     assert "".join(numbered(printed.splitlines(keepends=True), 9)) == (
-        "Verifying data\n[1 of 9] Running stage 'a':\n> python -m workflow a\n"
+        "Verifying data\n[1 of 9] Running stage 'a'\n"
         "[2 of 9] Stage 'b@x' is cached - skipping run, checking out outputs\n"
-        "[3 of 9] Stage 'c' didn't change, skipping\n[4 of 9] Running stage 'd':\nERROR: it failed\n"
+        "[3 of 9] Stage 'c' didn't change, skipping\n[4 of 9] Running stage 'd'\n> echo d\nERROR: it failed\n"
     )
+
+
+KNOWN = {"prepare": 4, "train": 100, "train@b": 40, "report": 6}
+ALL = {"prepare", "train@a", "train@b", "report"}
+
+
+def time_left(certain: set[str], possible: set[str] | None = None, **measured: float) -> TimeLeft:
+    return TimeLeft(KNOWN, measured, lambda: (certain, possible or set()))
+
+
+def test_the_time_left_is_the_sum_of_the_stages_that_remain() -> None:
+    left = time_left(ALL)
+    assert left.start("prepare", 0) == ", about 2 min left"
+    assert left.start("train@a", 4) == ", about 2 min left"
+    assert left.start("train@b", 104) == ", about 50 s left", "a member has seconds of its own"
+    left.skip("report", 144)
+    assert left.measured == {"prepare": 4, "train@a": 100, "train@b": 40}
+
+
+def test_the_time_left_follows_the_pace_of_the_run() -> None:
+    left = time_left(ALL)
+    left.start("train@a", 0)
+    # 60 s of both count as on time, and 100 took 420: three times slower, for 50 s
+    assert left.start("train@b", 420) == ", about 2 min left"
+    assert left.start("report", 430) == ", about 10 s left"
+
+
+def test_seconds_measured_here_replace_the_known_ones() -> None:
+    assert time_left({"train@a", "report"}, report=594).start("train@a", 0) == ", about 12 min left"
+
+
+def test_stages_that_may_not_have_to_run_make_the_time_left_a_limit() -> None:
+    left = time_left({"train@a"}, {"report"})
+    assert left.start("train@a", 0) == ", at most about 2 min left"
+    assert left.start("report", 100) == ", about 10 s left", "it runs now"
+
+
+def test_no_time_is_given_where_that_of_a_stage_is_not_known() -> None:
+    left = time_left(ALL | {"new"})
+    assert left.start("train@a", 0) == ""
+    assert left.start("new", 100) == ""
+    assert left.start("train@b", 150) == ", about 50 s left"
+    assert TimeLeft(KNOWN, {}, lambda: None).start("train@a", 0) == ""
+
+
+def test_the_time_left_is_never_zero() -> None:
+    texts = [rounded(seconds) for seconds in (0, 14, 16, 84, 86, 150.1, 3600)]
+    assert texts == ["10 s", "10 s", "20 s", "80 s", "1 min", "3 min", "60 min"]
+
+
+def test_each_stage_has_its_seconds() -> None:
+    known = {name.partition("@")[0] for name in project(ROOT).seconds}
+    assert set(read_yaml(ROOT / "dvc.yaml")["stages"]) <= known
+
+
+PIPELINE = """stages:
+  first:
+    cmd: cat source > copy
+    deps: [source]
+    outs: [copy]
+  second:
+    cmd: cat copy > end
+    deps: [copy]
+    outs: [end]
+"""
+
+
+def test_make_repro_remembers_the_seconds_of_stages(tree: Project) -> None:
+    (tree.path / "dvc.yaml").write_text(PIPELINE)
+    (tree.path / "source").write_text("1")
+    assert re.findall(r"Running stage.*", tree.run("python", "-m", "workflow.reproduce.repro")) == [
+        "Running stage 'first'",
+        "Running stage 'second'",
+    ]
+    assert set(read_json(tree.path / MEASURED)) == {"first", "second"}
+    (tree.path / MEASURED).write_text('{"first": 100, "second": 20}')
+    (tree.path / "source").write_text("2")
+    assert re.findall(r"Running stage.*", tree.run("python", "-m", "workflow.reproduce.repro")) == [
+        "Running stage 'first', at most about 2 min left",
+        "Running stage 'second', about 10 s left",
+    ]
+    (tree.path / MEASURED).write_text("damaged")
+    (tree.path / "end").unlink()
+    printed = tree.run("python", "-m", "workflow.reproduce.repro")
+    assert "[1 of 2] Stage 'first' didn't change, skipping\n[2 of 2] " in printed
 
 
 def test_make_repro_shows_the_number_of_a_stage_and_ends_as_dvc_does(tree: Project) -> None:
