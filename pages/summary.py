@@ -32,9 +32,9 @@ def main() -> None:
     metrics = classifiers()
     every = [*metrics.values(), *(read_json(REPORTS / "vae" / name / "elbo.json") for name in variants)]
     for name in sorted({found["fallback_for"] for found in every if "fallback_for" in found}):
-        print(f"WARNING: these are NOT the numbers of {dataset_title(name)}: no source of it worked, so")
+        print(f"WARNING: these are NOT the numbers of {dataset_title(name)}: no source of it worked, so UCI")
         print(
-            "  scikit-learn's digits stood in. With internet, or MNIST_MIRROR=<folder or address>: make repro"
+            "  digits stood in. With internet, or MNIST_MIRROR=<folder or address>, run `make repro` again."
         )
 
 

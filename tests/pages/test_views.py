@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,62 @@ def test_the_summary_has_a_dash_for_a_missing_value(tmp_path: Path, monkeypatch:
     # a variant without results is listed as missing
     Path("reports/vae/tuned/likelihood.json").unlink()
     assert summary.evaluated() == (["notebook"], ["tuned"])
+
+
+@pytest.fixture
+def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that the summary reads, in the working directory."""
+    folder = tmp_path / "small"
+    shutil.copytree(ROOT / "reports", folder / "reports")
+    (folder / "data").mkdir()
+    for name in ("data/notebook_elbo.csv", "params.yaml"):
+        shutil.copy(ROOT / name, folder / name)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def printed_summary(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *folder: str
+) -> list[str]:
+    monkeypatch.setattr(sys, "argv", ["summary", *folder])
+    summary.main()
+    return capsys.readouterr().out.strip("\n").splitlines()
+
+
+def test_a_run_ends_with_a_line_for_each_variant_and_three_more(
+    reports: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(reports)
+    printed = printed_summary(capsys, monkeypatch)
+    assert [line.split()[0] for line in printed] == ["variant", "notebook", "tuned", "classifiers", "go"]
+    assert re.search(r"notebook +MNIST( +−\d\d\d\.\d\d){3}$", printed[1])
+    assert "images 98." in printed[3]
+    for command in ("reports/report.html", "make ui", "make compare"):
+        assert command in printed[4]
+    (reports / "reports/vae/tuned/likelihood.json").unlink()
+    printed = printed_summary(capsys, monkeypatch)
+    assert len(printed) == 5
+    assert printed[2] == "tuned        no results yet: run `dvc repro`"
+
+
+def test_the_numbers_of_a_small_run_are_said_to_be_no_results(
+    reports: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed = printed_summary(capsys, monkeypatch, "small")
+    assert len(printed) == 5
+    assert "NOT the real numbers" in printed[4]
+    assert printed[4].endswith(" small/reports/report.html")
+    assert (reports / "reports/report.html").is_file()
+
+
+def test_the_summary_of_a_stand_in_ends_with_a_warning(
+    reports: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(reports)
+    path = Path("reports/vae/tuned/elbo.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"fallback_for": "mnist"}))
+    printed = printed_summary(capsys, monkeypatch)
+    assert printed[5].startswith("WARNING: these are NOT the numbers of MNIST")
 
 
 def test_a_comparison_shows_only_what_differs() -> None:

@@ -224,5 +224,5 @@ def test_a_stand_in_is_named_in_metrics_figures_and_summary(project: Project) ->
     assert "fallback_for" not in annuli
     assert figure.read_bytes() != before
     printed = project.run("python", "-m", "pages.summary")
-    assert "NOT the numbers of mnist" in printed
+    assert "NOT the numbers of MNIST" in printed
     assert not Path(project.path / "data/raw/mnist").exists()

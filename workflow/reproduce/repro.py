@@ -107,7 +107,7 @@ def main() -> None:
     # DVC's lines and those of stages come as they are written
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     arguments = sys.argv[1:]
-    with watch("DVC", BETWEEN, stage_runs), dvc_repo.explained(), dvc_repo.repository() as repo:
+    with watch("pipeline", BETWEEN, stage_runs), dvc_repo.explained(), dvc_repo.repository() as repo:
         total = len(repo.index.stages)
         # with arguments, other stages may run, or with other settings
         time_left = TimeLeft(project().seconds, measured(), lambda: due(repo)) if not arguments else None

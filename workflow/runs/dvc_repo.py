@@ -60,13 +60,18 @@ def due(repo: Any) -> tuple[set[str], set[str]]:
     """The stages that `dvc repro` has to run, and those after them, which it runs if their inputs change."""
     import networkx as nx
 
-    changed = [
-        stage
-        for stage in repo.index.stages
-        if stage.changed_stage() or any(item.workspace_status() for item in (*stage.deps, *stage.outs))
-    ]
-    later = {after for stage in changed for after in nx.ancestors(repo.index.graph, stage)}
-    return {str(stage.name) for stage in changed}, {str(stage.name) for stage in later}
+    graph = repo.index.graph
+    changed: set[str] = set()
+    later: set[str] = set()
+    outputs: set[str] = set()  # of both
+    for stage in reversed(list(nx.topological_sort(graph))):
+        items = [*stage.outs, *(dep for dep in stage.deps if dep.fs_path not in outputs)]
+        if stage.changed_stage() or any(item.workspace_status() for item in items):
+            changed.add(stage.addressing)
+            later |= {after.addressing for after in nx.ancestors(graph, stage)}
+        if stage.addressing in changed | later:
+            outputs |= {out.fs_path for out in stage.outs}
+    return changed, later
 
 
 def file_deps(stage: Any) -> dict[str, Any]:
