@@ -50,7 +50,7 @@ def console() -> list[str]:
         *lines(),
         *missing,
         f"{'classifiers':<12} classified correctly: {', '.join(accuracies) or 'no results yet'}",
-        fX {PAGE}     runs: make ui     compare: make compare",
+        f"{'next':<12} open {PAGE}     runs: make ui     compare: make compare",
     ]
 
 

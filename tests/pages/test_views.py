@@ -145,8 +145,9 @@ def test_a_run_ends_with_a_line_for_each_variant_and_three_more(
     assert printed[2] == "tuned        no results yet: run `dvc repro`"
 
 
+@pytest.mark.usefixtures("reports")
 def test_the_numbers_of_a_small_run_are_said_to_be_no_results(
-    reports: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     printed = printed_summary(capsys, monkeypatch, "small")
     assert len(printed) == 5
