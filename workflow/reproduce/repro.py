@@ -33,26 +33,20 @@ HINTS = re.compile(
 )
 MEASURED = Path(".work/seconds.json")  # of each stage, when it last ran here; git ignores it
 STEADY = 60.0  # seconds: what runs much shorter says little about the pace
-BETWEEN = (
-    5.0  # seconds without a line between two stages, after which one is written; with SILENCE, 15 at most
-)
+BETWEEN = 5.0  # seconds without a line between stages, after which one is written; with console.SILENCE, 15
+# gives the stages that have to run, and those that may have to after them; None if that is not known
+Due = Callable[[], tuple[set[str], set[str]] | None]
 
 
 class TimeLeft:
     """The time left of a run."""
 
-    def __init__(
-        self,
-        known: Mapping[str, float],
-        measured: Mapping[str, float],
-        stages: Callable[[], tuple[set[str], set[str]] | None],
-    ) -> None:
+    def __init__(self, known: Mapping[str, float], measured: Mapping[str, float], stages: Due) -> None:
         """
         Args:
             known: the seconds of stages, or of stages without their members.
             measured: the seconds of stages when they last ran here.
-            stages: those that have to run, and those that may have to; None if that is not known. It is
-                called when the first one runs.
+            stages: is called when the first one runs.
         """
         self.measured = dict(measured)
         self._seconds = {**known, **measured}
@@ -112,9 +106,8 @@ def main() -> None:
         # with arguments, other stages may run, or with other settings
         time_left = TimeLeft(project().seconds, measured(), lambda: due(repo)) if not arguments else None
         signal.signal(signal.SIGINT, lambda number, _frame: interrupts.append(number))
-        with subprocess.Popen(
-            ["dvc", "repro", *arguments], stdout=subprocess.PIPE, text=True, env=environment
-        ) as dvc:
+        command = ["dvc", "repro", *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as dvc:
             for line in numbered(dvc.stdout or (), total, time_left):
                 wrote()
                 print(line, end="", flush=True)
