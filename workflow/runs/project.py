@@ -4,8 +4,9 @@ import functools
 import importlib
 import tomllib
 from dataclasses import field
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
@@ -39,6 +40,11 @@ class Project:
     schema: str  # `package.module:Class` of params.yaml
     runs: tuple[str, ...] = ()  # stages whose results are MLflow runs
     curves: dict[str, str] = field(default_factory=dict)  # by file name of a table: its column of steps
+    # patterns of the numbers in reports/ that are metrics (`<file>/<path>`); without any, all are
+    metrics: tuple[str, ...] = ()
+    # columns of curves whose best value is a metric `best_<column>`; the first one that a table has says in
+    # which step the run was best (`best_<step>`)
+    best: dict[str, Literal["max", "min"]] = field(default_factory=dict)
     untracked: str = ""  # a folder in reports/ that repeats what other files say, and is left out of runs
     tolerances: str = ""  # a file of tolerances for `make verify`
     small: str = ""  # a file of settings that make the pipeline small, for `make quick`
@@ -48,6 +54,11 @@ class Project:
     # about how long stages run, until they have run here; by stage, or by `stage@member` where members differ
     seconds: dict[str, float] = field(default_factory=dict)
     models: Models | None = None
+
+    def is_metric(self, name: str) -> bool:
+        """Whether the number `<file>/<path>` is a metric of its run. One that decides an alias always is."""
+        patterns = (*self.metrics, *(self.models.aliases.values() if self.models else ()))
+        return not self.metrics or any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def project(folder: Path | str = ".") -> Project:

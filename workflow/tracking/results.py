@@ -46,7 +46,8 @@ class StageResult:
         """A digest of all that the run should hold."""
         settings = (f"{key}={value}" for key, value in sorted(self.inputs.short_params.items()))
         files = (f"{path}:{md5}" for path, md5 in sorted(self.files.items()))
-        return digest("\n".join([FORMAT, *settings, *files]).encode())
+        metrics = (*project().metrics, *map(":".join, project().best.items()))
+        return digest("\n".join([FORMAT, *metrics, *settings, *files]).encode())
 
 
 def all_results(*, committed: bool = False) -> list[StageResult]:

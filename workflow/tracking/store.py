@@ -22,7 +22,9 @@ Curves = dict[str, dict[int, float]]  # values by step, by name
 EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",  # its page opens on runs, not on traces
     "mlflow.note.content": "A run for each result of a stage `{family}`, found by the digest of its inputs. "
-    "`by_…` are curves; other metrics are called by their files in `reports/`. `make track` completes all.",
+    "`by_…` are curves, `best_…` their best values; `best_test_…` must not be used for model selection: it "
+    "looked at the test set. Other metrics are called by their files in `reports/`, which are its artifacts. "
+    "`make track` completes all.",
 }
 # where MLflow's tables hold absolute paths of an experiment's folder or of what lies in it
 PATH_COLUMNS = {
@@ -89,7 +91,7 @@ class Store:
         """
         experiment = self.experiment(inputs.family)
         with self.lock:
-            if found := self._find_run(experiment, inputs):
+            if found := self.find_run(experiment, inputs):
                 return found
             own_tags = {
                 "stage": inputs.stage,
@@ -102,14 +104,15 @@ class Store:
                 **commit_tags(),
             }
             run = self.client.create_run(experiment, started_at, own_tags | tags, inputs.name)
-            first = self._find_run(experiment, inputs)
+            first = self.find_run(experiment, inputs)
             if first != run.info.run_id:  # another machine, which this lock does not stop, was faster
                 self.client.delete_run(run.info.run_id)
                 return first
         self.log_params(first, inputs)
         return first
 
-    def _find_run(self, experiment: str, inputs: Inputs) -> str:
+    def find_run(self, experiment: str, inputs: Inputs) -> str:
+        """The id of the run of these inputs; empty if there is none."""
         query, order = f"tags.input_digest = '{inputs.digest}'", ["attributes.start_time"]
         runs = self.client.search_runs([experiment], query, max_results=1, order_by=order)
         return str(runs[0].info.run_id) if runs else ""

@@ -2,9 +2,11 @@
 
 import csv
 import json
+import math
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -113,24 +115,45 @@ def _log_reports(store: Store, run_id: str, result: StageResult) -> None:
             local = Path(folder, path.name)
             repo.dvcfs.get_file(str(path), str(local))
             if step := curves.get(path.name):
-                now, table = int(time.time() * 1000), csv.DictReader(local.read_text("utf-8").splitlines())
-                rows = [(now, {key: float(value) for key, value in row.items() if value}) for row in table]
-                store.log_rows(run_id, rows, store.curves(run_id), step)
+                table = csv.DictReader(local.read_text("utf-8").splitlines())
+                rows = [{key: float(value) for key, value in row.items() if value} for row in table]
+                now = int(time.time() * 1000)
+                store.log_rows(run_id, [(now, row) for row in rows], store.curves(run_id), step)
+                _log_metrics(store, run_id, best_values(rows, step).items())
             elif path.suffix == ".json":
-                _log_metrics(store, run_id, result, path.stem, read_json(local))
+                _log_numbers(store, run_id, result, path.stem, read_json(local))
             store.client.log_artifact(run_id, str(local), "figures" if path.suffix == ".png" else None)
 
 
-def _log_metrics(store: Store, run_id: str, result: StageResult, name: str, content: dict[str, Any]) -> None:
-    """Logs the numbers of a file as metrics `<file>/<path>`, its texts as tags, and its dataset."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
+def best_values(rows: Sequence[Mapping[str, float]], step: str) -> dict[str, float]:
+    """The best value of each column in `[tool.workflow.best]`, and the step of the first of them."""
+    found: dict[str, float] = {}
+    for column, order in project().best.items():
+        known = [row for row in rows if not math.isnan(row.get(column, math.nan))]
+        if known:
+            row = (max if order == "max" else min)(known, key=itemgetter(column))
+            found.setdefault(f"best_{step}", row[step])
+            found[f"best_{column}"] = row[column]
+    return found
 
-    run = store.client.get_run(run_id)
-    now = int(time.time() * 1000)
-    numbers = _numbers(content, f"{name}/")
-    metrics = [Metric(key, value, now, 0) for key, value in numbers if run.data.metrics.get(key) != value]
+
+def _log_metrics(store: Store, run_id: str, numbers: Iterable[tuple[str, float]]) -> None:
+    """Logs the metrics that the run lacks, or has with another value."""
+    from mlflow.entities import Metric
+
+    logged, now = store.client.get_run(run_id).data.metrics, int(time.time() * 1000)
+    metrics = [Metric(key, value, now, 0) for key, value in numbers if logged.get(key) != value]
     store.client.log_batch(run_id, metrics=metrics)
+
+
+def _log_numbers(store: Store, run_id: str, result: StageResult, name: str, content: dict[str, Any]) -> None:
+    """Logs the chosen numbers of a file as metrics `<file>/<path>`, its texts as tags, and its dataset."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    is_metric = project().is_metric
+    _log_metrics(store, run_id, (pair for pair in _numbers(content, f"{name}/") if is_metric(pair[0])))
     store.set_tags(run_id, {key: value for key, value in content.items() if isinstance(value, str)})
+    run = store.client.get_run(run_id)
     if "dataset" in content and not (run.inputs and run.inputs.dataset_inputs):
         source = json.dumps({"path": result.data, "md5": result.inputs.files.get(result.data, "")})
         dataset = Dataset(content["dataset"], content["dataset_digest"], "dvc", source)

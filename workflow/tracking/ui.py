@@ -1,26 +1,74 @@
-"""`make ui`: MLflow's pages of this project's store, on a free port."""
+"""`make ui`: MLflow's pages of this project's store, on a free port, with links to those of its results."""
 
+import json
 import os
 import socket
 import sys
+from collections.abc import Iterator
+from urllib.parse import quote, urlsplit
 
 from workflow.core.errors import UserError
-from workflow.runs.console import run, say
-from workflow.runs.identity import main_repository
-from workflow.tracking.live import tracking_uri
+from workflow.runs.console import run, say, warn
+from workflow.runs.identity import main_repository, member
+from workflow.runs.project import project
+from workflow.tracking.live import OFF, explain, tracking_uri
+from workflow.tracking.results import results_of
+from workflow.tracking.store import Store
 
 
 def main() -> None:
     root = main_repository()
     uri = tracking_uri(root)
-    if uri.startswith(("http://", "https://")):
-        say(f"MLflow is on {uri}")
-        return
-    port = str(choose_port(os.environ.get("PORT", "")))
-    say(f"MLflow is on http://127.0.0.1:{port} (Ctrl-C ends it)")
-    os.chdir(root)
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", port]
-    os.execv(sys.executable, command)
+    if uri == OFF:
+        raise UserError("MLflow is switched off (MLFLOW_TRACKING_URI=none)")
+    server = urlsplit(uri)
+    port = ""
+    if server.scheme in ("http", "https"):
+        address = server._replace(netloc=server.netloc.rpartition("@")[2]).geturl().rstrip("/")
+        say(f"MLflow is on {address}")
+    else:
+        port = str(choose_port(os.environ.get("PORT", "")))
+        address = f"http://127.0.0.1:{port}"
+        say(f"MLflow is on {address} (Ctrl-C ends it)")
+    try:
+        for title, path in links():
+            say(f"  {title}: {address}/#/{path}")
+    except Exception as error:  # whatever DVC, MLflow, its database or its server raises
+        warn(f"no links: {explain(error)}")
+    if port:
+        os.chdir(root)
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # otherwise the links scroll away
+        os.environ.setdefault("PYTHONWARNINGS", "ignore")
+        command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", port]
+        os.execv(sys.executable, [*command, "--workers", "1", "--uvicorn-opts", "--log-level warning"])
+
+
+def links() -> Iterator[tuple[str, str]]:
+    """Titles and paths of those MLflow pages of the results in the working directory that exist.
+
+    The page of each experiment, the comparison of the first one with several runs, and the registry.
+    """
+    store, settings = Store(), project()
+    results = results_of(None)
+    comparison = []
+    for family in [member(stage)[0] for stage in settings.runs]:
+        experiment = store.client.get_experiment_by_name(family)
+        if experiment is None or experiment.lifecycle_stage == "deleted":
+            continue
+        number = str(experiment.experiment_id)
+        inputs = [result.inputs for result in results if result.inputs.family == family]
+        runs = {item.name: found for item in inputs if (found := store.find_run(number, item))}
+        yield f"experiment {family}", f"experiments/{number}/runs"
+        if len(runs) > 1 and not comparison:
+            query = "&".join(
+                f"{key}={quote(json.dumps(ids))}"
+                for key, ids in {"runs": list(runs.values()), "experiments": [number]}.items()
+            )
+            comparison = [(f"comparison of {', '.join(runs)}", f"compare-runs?{query}")]
+    yield from comparison
+    names = settings.models.names if settings.models else {}
+    if any(model.name in names for model in store.client.search_registered_models()):
+        yield "registered models", "models"
 
 
 def choose_port(requested: str, first: int = 5000) -> int:
