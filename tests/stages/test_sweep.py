@@ -199,7 +199,7 @@ def compare(row: dict[str, str], params: dict[str, str], metrics: dict[str, floa
 
 
 def compare_files(metrics: dict[str, float]) -> None:
-    """Every number of the metrics files equals that of the runs; DVC's row does not show all of them."""
+    """Every metric of the runs equals the number of its file; DVC's row does not show all of them."""
     files = {key.partition(":")[0] for key in metrics}
     found = {
         f"{file}:{key}": float(value)
@@ -208,5 +208,5 @@ def compare_files(metrics: dict[str, float]) -> None:
         if number(value) is not None
     }
     booleans = {key for key in metrics if key not in found}  # MLflow stores true and false as 1 and 0
-    assert found == {key: value for key, value in metrics.items() if key not in booleans}
+    assert metrics.items() - found.items() == {(key, metrics[key]) for key in booleans}
     assert all(metrics[key] in (0, 1) for key in booleans)

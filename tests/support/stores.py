@@ -25,6 +25,7 @@ RUN_NAMES = {
     "vae/notebook", "vae/tuned", "classifier/annuli", "classifier/images",
     "quadratic/well_conditioned", "quadratic/ill_conditioned", "quadratic/high_dimensional",
 }  # fmt: skip
+MOST_METRICS = 40  # of a run, those of curves included
 WAIT_TIMEOUT = 180.0  # seconds; the machine may be busy
 MACHINE_TAGS = ("mlflow.source.", "mlflow.user")  # tags that name a machine
 

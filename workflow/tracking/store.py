@@ -174,12 +174,13 @@ class Store:
         """Logs rows of curves, rounded as in reports/, except the values that the run has `logged`.
 
         Args:
-            step: the column that counts the steps. MLflow's pages sort by prefix: `by_…` comes first.
+            step: the column that counts the steps. MLflow's pages sort by prefix: `by_…` comes first. A `/`
+                in a column's name would open another section.
         """
         from mlflow.entities import Metric
 
         metrics = [
-            Metric(f"by_{step}/{key}", round(float(value), DECIMALS), when, int(row[step]))
+            Metric(f"by_{step}/{key.replace('/', ':')}", round(float(value), DECIMALS), when, int(row[step]))
             for when, row in rows
             for key, value in row.items()
             if key != step

@@ -109,7 +109,8 @@ def _log_reports(store: Store, run_id: str, result: StageResult) -> None:
     """Logs the files in reports/ as artifacts, and what they hold as curves, metrics and tags."""
     curves, untracked = project().curves, project().untracked
     with dvc_repo.repository(result.revision) as repo, tempfile.TemporaryDirectory() as folder:
-        for path in sorted(map(Path, result.files)):
+        # curves first: a run's page shows metrics in the order of their logging
+        for path in sorted(map(Path, result.files), key=lambda path: (path.name not in curves, path)):
             if path.parts[0] != "reports" or (untracked and path.is_relative_to(untracked)):
                 continue
             local = Path(folder, path.name)
@@ -137,12 +138,12 @@ def best_values(rows: Sequence[Mapping[str, float]], step: str) -> dict[str, flo
     return found
 
 
-def _log_metrics(store: Store, run_id: str, numbers: Iterable[tuple[str, float]]) -> None:
+def _log_metrics(store: Store, run_id: str, pairs: Iterable[tuple[str, float]]) -> None:
     """Logs the metrics that the run lacks, or has with another value."""
     from mlflow.entities import Metric
 
     logged, now = store.client.get_run(run_id).data.metrics, int(time.time() * 1000)
-    metrics = [Metric(key, value, now, 0) for key, value in numbers if logged.get(key) != value]
+    metrics = [Metric(key, value, now, 0) for key, value in pairs if logged.get(key) != value]
     store.client.log_batch(run_id, metrics=metrics)
 
 
@@ -151,7 +152,7 @@ def _log_numbers(store: Store, run_id: str, result: StageResult, name: str, cont
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     is_metric = project().is_metric
-    _log_metrics(store, run_id, (pair for pair in _numbers(content, f"{name}/") if is_metric(pair[0])))
+    _log_metrics(store, run_id, (pair for pair in numbers(content, f"{name}/") if is_metric(pair[0])))
     store.set_tags(run_id, {key: value for key, value in content.items() if isinstance(value, str)})
     run = store.client.get_run(run_id)
     if "dataset" in content and not (run.inputs and run.inputs.dataset_inputs):
@@ -161,12 +162,12 @@ def _log_numbers(store: Store, run_id: str, result: StageResult, name: str, cont
         store.client.log_inputs(run_id, datasets=[used])
 
 
-def _numbers(value: Any, prefix: str) -> Iterator[tuple[str, float]]:
+def numbers(value: Any, prefix: str) -> Iterator[tuple[str, float]]:
     """The numbers in nested objects and lists, with their keys joined by dots."""
     if isinstance(value, list):
         value = dict(enumerate(value))
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from _numbers(item, f"{prefix}{key}.")
+            yield from numbers(item, f"{prefix}{key}.")
     elif isinstance(value, int | float):
         yield prefix.removesuffix("."), float(value)

@@ -61,7 +61,7 @@ def links() -> Iterator[tuple[str, str]]:
         yield f"experiment {family}", f"experiments/{number}/runs"
         if len(runs) > 1 and not comparison:
             query = "&".join(
-                f"{key}={quote(json.dumps(ids))}"
+                f"{key}={quote(json.dumps(ids, separators=(',', ':')))}"
                 for key, ids in {"runs": list(runs.values()), "experiments": [number]}.items()
             )
             comparison = [(f"comparison of {', '.join(runs)}", f"compare-runs?{query}")]

@@ -1,13 +1,23 @@
-"""Which run a file belongs to, and which results are of this clone, in a small DVC pipeline."""
+"""Which run a file belongs to, which results are of this clone, links to them: in a small DVC pipeline."""
 
 from __future__ import annotations
 
+import fnmatch
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Project, commit
+from tests.support.repository import ROOT
+from tests.support.stores import RUN_NAMES
+from workflow.core.errors import UserError
+from workflow.core.files import read_json
+from workflow.runs.project import Models, project
+from workflow.runs.project import Project as Settings
+from workflow.tracking import ui
 from workflow.tracking.results import all_results, results_of
+from workflow.tracking.store import Store
+from workflow.tracking.sync import best_values, numbers
 
 # some names are prefixes of others, and a VAE and a classifier share one
 PIPELINE = """
@@ -123,6 +133,79 @@ def test_a_run_has_only_its_own_files_and_params(mini: Project, monkeypatch: pyt
     assert params["train_classifier@images"] == {"lr": 4, "figures.dpi": 100}
     assert params["train_classifier@images_more"] == {"lr": 5, "figures.dpi": 100}
     assert params["optimize_quadratic@steep"] == {"lr": 6}
+
+
+def test_each_pattern_of_metrics_and_each_best_column_is_in_a_committed_result() -> None:
+    settings = project(ROOT)
+    folders = [ROOT / "reports" / name for name in RUN_NAMES]
+    names = [
+        name
+        for folder in folders
+        for path in folder.glob("*.json")
+        for name, _ in numbers(read_json(path), f"{path.stem}/")
+    ]
+    columns = {
+        column
+        for folder in folders
+        for table in settings.curves
+        if (path := folder / table).exists()
+        for column in path.read_text().partition("\n")[0].split(",")
+    }
+    unused = [item for item in settings.metrics if not fnmatch.filter(names, item)]
+    assert [item for item in unused if "validation" not in item] == []  # only with held-out images
+    assert {item for item in settings.best if "validation" not in item} <= columns
+
+
+def test_the_best_value_of_a_curve_is_its_maximum_or_minimum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    best = '[tool.workflow.best]\nscore = "max"\nloss = "min"\nother = "min"\n'
+    Path("pyproject.toml").write_text(f'[tool.workflow]\nschema = ""\n{best}')
+    rows = [
+        {"epoch": 1.0, "loss": 0.25, "score": -2.0},
+        {"epoch": 2.0, "loss": float("nan"), "score": -1.0},
+        {"epoch": 3.0, "loss": 0.125},
+    ]
+    assert best_values(rows, "epoch") == {"best_epoch": 2.0, "best_score": -1.0, "best_loss": 0.125}
+    assert best_values([], "epoch") == {}
+
+
+def test_only_the_listed_numbers_and_those_that_decide_an_alias_are_metrics() -> None:
+    models = Models(stage="", networks="", names={}, aliases={"best": "fit/test.score"})
+    chosen = Settings(schema="", metrics=("fit/train.*",), models=models)
+    names = ["fit/train.loss", "fit/test.score", "fit/test.loss"]
+    assert list(filter(chosen.is_metric, names)) == names[:2]
+    assert list(filter(Settings(schema="", models=models).is_metric, names)) == names
+
+
+def test_links_lead_to_the_pages_that_the_store_has(
+    mini: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(mini.path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs.db")
+    assert list(ui.links()) == []
+    store = Store()
+    results = {result.inputs.stage: result.inputs for result in results_of(None)}
+    one = store.run_id(results["optimize_quadratic@steep"])
+    quadratic = ("experiment quadratic", f"experiments/{store.experiment('quadratic')}/runs")
+    assert list(ui.links()) == [quadratic]
+    store.run_id(results["optimize_quadratic@steep_more"])
+    assert [title for title, _ in ui.links()] == ["experiment quadratic", "comparison of steep, steep_more"]
+    two = [store.run_id(results[f"train_vae@{name}"]) for name in ("images", "tuned")]
+    vae = store.experiment("vae")
+    query = f"runs=%5B%22{two[0]}%22%2C%22{two[1]}%22%5D&experiments=%5B%22{vae}%22%5D"
+    assert list(ui.links()) == [
+        ("experiment vae", f"experiments/{vae}/runs"),
+        quadratic,
+        ("comparison of images, tuned", f"compare-runs?{query}"),
+    ]
+    store.client.delete_run(one)
+    store.client.delete_experiment(vae)
+    assert list(ui.links()) == [quadratic]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
+    with pytest.raises(UserError, match="MLflow is switched off"):
+        ui.main()
 
 
 def test_results_that_only_git_fetched_are_not_results_of_this_clone(

@@ -1,9 +1,11 @@
-"""MLflow's port, servers that refuse, and second stores in subfolders."""
+"""MLflow's port and links, servers that refuse, and second stores in subfolders."""
 
 from __future__ import annotations
 
 import http.server
+import re
 import socket
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,9 @@ import pytest
 from mlflow.server.security_utils import INVALID_HOST_MSG
 
 from tests.conftest import Project, commit, serve
+from tests.support.pages import chromium
+from tests.support.processes import kill_process_tree, read_until, start_process
+from tests.support.stores import wait_for
 from workflow.core.errors import UserError
 from workflow.tracking import ui
 from workflow.tracking.live import explain
@@ -85,3 +90,36 @@ def test_a_second_store_in_a_folder_below_is_named(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     assert second_stores() == []
+
+
+@pytest.mark.slow
+def test_make_ui_prints_links_that_open_their_pages(reproduced: Project, tmp_path: Path) -> None:
+    project = reproduced.copy(tmp_path / "project")
+    project.run("python", "-m", "workflow.tracking")
+    expected_texts = {
+        "experiment vae": "tuned",
+        "experiment classifier": "annuli",
+        "experiment quadratic": "well_conditioned",
+        "comparison of notebook, tuned": "Comparing 2 Runs from 1 Experiment",
+        "registered models": "vae-decoder",
+    }
+    process = start_process(project, "python", "-m", "workflow.tracking.ui")
+    try:
+        links = dict(re.findall(r"^  (.*): (http\S+)$", read_until(process, "registered models"), re.M))
+        assert list(links) == list(expected_texts)
+        wait_for(lambda: answers(links["registered models"].partition("#")[0]))
+        with chromium() as browser:
+            page = browser.new_page()
+            for title, link in links.items():
+                page.goto("about:blank")  # a change after # alone would not load it
+                page.goto(link)
+                page.get_by_text(expected_texts[title], exact=True).first.wait_for(timeout=120_000)
+    finally:
+        kill_process_tree(process)
+
+
+def answers(address: str) -> bool:
+    try:
+        return bool(urllib.request.urlopen(f"{address}health", timeout=2).read())
+    except OSError:
+        return False

@@ -18,6 +18,7 @@ from mlflow.tracking import MlflowClient
 
 from tests.conftest import OFFLINE, Project, clean_environment
 from tests.support.stores import (
+    MOST_METRICS,
     RUN_NAMES,
     journals_uploaded,
     mlflow_server_command,
@@ -59,7 +60,7 @@ def test_a_run_has_params_metrics_dataset_figures_and_tags(synced: Project) -> N
     assert run.data.params["data.dataset"] == "uci-digits"
     elbo = json.loads((synced.path / "reports/vae/tuned/elbo.json").read_text())
     assert run.data.metrics["elbo/test.elbo"] == elbo["test"]["elbo"]
-    assert run.data.metrics["elbo/train.iwae_10"] == elbo["train"]["iwae_10"]
+    assert run.data.metrics["elbo/test.iwae_10"] == elbo["test"]["iwae_10"]
     assert run.inputs is not None
     (data,) = run.inputs.dataset_inputs
     assert (data.dataset.name, data.dataset.digest) == ("uci-digits", elbo["dataset_digest"])
@@ -76,6 +77,24 @@ def test_a_run_has_params_metrics_dataset_figures_and_tags(synced: Project) -> N
     assert "figures/samples.png" in figures
     made = (synced.path / "reports/figures/vae/tuned").glob("*.png")
     assert figures == sorted(f"figures/{path.name}" for path in made)
+
+
+def test_a_run_has_the_chosen_metrics_and_the_best_values_of_its_curves(synced: Project) -> None:
+    found = runs_by_name(store_uri(synced))
+    for name, run in found.items():
+        assert len(run.data.metrics) <= MOST_METRICS, name
+    metrics = found["vae/tuned"].data.metrics
+    assert "elbo/train.iwae_10" not in metrics
+    training = pd.read_csv(synced.path / "reports/vae/tuned/training.csv")
+    assert metrics["best_test_elbo"] == training["test_elbo"].max()
+    assert metrics["best_epoch"] == training["epoch"][training["test_elbo"].idxmax()]
+    metrics = found["classifier/images"].data.metrics
+    training = pd.read_csv(synced.path / "reports/classifier/images/training.csv")
+    assert metrics["best_test_nll"] == training["test_nll"].min()
+    assert metrics["best_test_accuracy"] == training["test_accuracy"].max()
+    metrics = found["quadratic/ill_conditioned"].data.metrics
+    losses = pd.read_csv(synced.path / "reports/quadratic/ill_conditioned/losses.csv")
+    assert metrics["best_gradient descent"] == losses["gradient descent"].min()
 
 
 def test_a_second_sync_adds_nothing(synced: Project) -> None:
