@@ -50,7 +50,7 @@ def links() -> Iterator[tuple[str, str]]:
     """
     store, settings = Store(), project()
     results = results_of(None)
-    comparison = []
+    comparison: list[tuple[str, str]] = []
     for family in [member(stage)[0] for stage in settings.runs]:
         experiment = store.client.get_experiment_by_name(family)
         if experiment is None or experiment.lifecycle_stage == "deleted":

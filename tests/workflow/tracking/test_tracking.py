@@ -87,7 +87,7 @@ def test_a_run_has_the_chosen_metrics_and_the_best_values_of_its_curves(synced: 
     assert "elbo/train.iwae_10" not in metrics
     training = pd.read_csv(synced.path / "reports/vae/tuned/training.csv")
     assert metrics["best_test_elbo"] == training["test_elbo"].max()
-    assert metrics["best_epoch"] == training["epoch"][training["test_elbo"].idxmax()]
+    assert metrics["best_epoch"] == training.set_index("epoch")["test_elbo"].idxmax()
     metrics = found["classifier/images"].data.metrics
     training = pd.read_csv(synced.path / "reports/classifier/images/training.csv")
     assert metrics["best_test_nll"] == training["test_nll"].min()
