@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help deps repro quick test spine slow processors torture nightly lint check verify audit doctor bench track ui compare plots clean
+.PHONY: help deps repro quick test spine slow processors torture nightly lint check verify audit doctor bench track ui compare sweep plots clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,8 +69,11 @@ ui: .venv/installed  ## open MLflow's pages on http://127.0.0.1:5000, or the nex
 	-@python -m workflow.tracking
 	@python -m workflow.tracking.ui
 
-compare: .venv/installed  ## compare params and metrics of experiments (NAMES="a b")
+compare: .venv/installed  ## compare experiments (NAMES="a b"), or the variants if there are none
 	@python -m pages.compare $(NAMES)
+
+sweep: .venv/installed  ## try settings, an experiment each, on held-out images (KEYS="vae.tuned.lr=0.001,0.002")
+	@python -m pages.sweep '$(KEYS)'
 
 plots: .venv/installed  ## write DVC's plots to a page that needs no internet, and print its path
 	@dvc plots show

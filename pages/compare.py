@@ -31,8 +31,11 @@ def main() -> None:
     elif names:
         print(f"nothing differs between {', '.join(rows)}")
     else:
-        print("no experiments of HEAD, and the working tree has the params and numbers of HEAD;")
-        print("  `dvc exp run -S vae.tuned.lr=0.001` makes an experiment")
+        print("no experiments of HEAD, and the working tree has the params and numbers of HEAD.")
+        print("  `dvc exp run -S vae.tuned.lr=0.001` makes an experiment, and `make sweep` several")
+        found = variants(next(iter(rows.values())))
+        if len(found) > 1:
+            print(f"\nThe variants of params.yaml:\n{table(found, differing(found.values()))}")
 
 
 def experiments() -> dict[str, Row]:
@@ -53,6 +56,15 @@ def experiments() -> dict[str, Row]:
         "working tree" if row["rev"] == "workspace" else row["Experiment"] or row["rev"] for row in found
     )
     return dict(zip(names, found, strict=True))
+
+
+def variants(row: Row) -> dict[str, Row]:
+    """Each variant's params and metrics; `vae.tuned.lr` is called `vae.lr`, and `tuned.elbo` `elbo`."""
+    own = {name: re.compile(rf"^(vae\.)?{name}\.") for name in read_yaml()["vae"]}
+    return {
+        name: {prefix.sub(r"\1", key): value for key, value in row.items() if prefix.match(key)}
+        for name, prefix in own.items()
+    }
 
 
 def select(rows: Mapping[str, Row], names: Sequence[str]) -> dict[str, Row]:
