@@ -7,18 +7,26 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dvc.repo import Repo
 
 from pages import compare, summary
-from tests.conftest import Project
+from tests.conftest import Project, commit, copy_working_tree
 from tests.support.pages import chromium
 from tests.support.repository import ROOT
 from workflow.core.errors import UserError
 from workflow.doctor import machine
 from workflow.runs.undeclared import left_over, undeclared_files
 
+TITLES = (
+    "ELBO by epoch",
+    "Bounds of test images",
+    "Inference gap of test images by class",
+    "Last loss by optimizer",
+    "Predictions by actual class, in percent: images",
+)
 TEMPLATES = {path.stem for path in (ROOT / ".dvc/plots").glob("*.json")}
 ROWS = {
     "working tree": {"rev": "workspace", "vae.tuned.lr": 0.002, "data.x": 0.5, "tuned.elbo": -132.643675},
@@ -227,31 +235,63 @@ def test_dvcs_tables_fit_160_columns(project: Project) -> None:
     assert "seed" not in printed
 
 
-@pytest.mark.slow
-@pytest.mark.spine
-def test_the_plots_page_works_without_internet(reproduced: Project, tmp_path: Path) -> None:
-    printed = reproduced.run("dvc", "plots", "show", "-o", str(tmp_path / "page"))
+@pytest.fixture
+def committed(tmp_path: Path) -> Project:
+    """The working tree with its committed reports; no stage has run."""
+    project = copy_working_tree(tmp_path / "project")
+    commit(project)
+    return project
+
+
+# By plot: its texts, how many marks it has that one sees, how their lines are dashed, and what does not fit.
+DRAWN = """() => Object.fromEntries([...document.querySelectorAll("body > div")].map((div) => {
+  const marks = [...div.querySelectorAll("svg .role-mark path")]
+    .filter((mark) => { const box = mark.getBBox(); return box.width + box.height > 0; });
+  const texts = [...div.querySelectorAll("svg text")].map((text) => text.textContent);
+  const dashes = new Set(marks.map((mark) => mark.getAttribute("stroke-dasharray")));
+  const hidden = div.scrollWidth - div.offsetWidth;
+  return [div.id, { texts, marks: marks.length, dashes: [...dashes], hidden }];
+}))"""
+
+
+def drawn(project: Project, folder: Path, *command: str) -> list[dict[str, Any]]:
+    """The plots on the page that `dvc plots` writes, in Chromium without internet and without errors."""
+    printed = project.run("dvc", "plots", *command, "-o", str(folder))
     assert "warning" not in printed.lower()
-    with Repo(str(reproduced.path)) as repo:
-        expected = [out for out in repo.index.plots if out.plot["template"] != "table"]
+    reported: list[str] = []
     with chromium() as browser:
         page = browser.new_context(offline=True, viewport={"width": 1280, "height": 900}).new_page()
-        console_messages: list[str] = []
-        page.on("console", lambda message: console_messages.append(message.text))
-        page.on("pageerror", lambda error: console_messages.append(str(error)))
-        page.goto((tmp_path / "page/index.html").as_uri())
+        page.on("console", lambda message: reported.append(message.text))
+        page.on("pageerror", lambda error: reported.append(str(error)))
+        page.goto((folder / "index.html").as_uri())
         page.wait_for_timeout(3000)
-        drawn = page.locator("body > div").all()
-        assert len(drawn) == len(expected)
-        for plot in drawn:
-            canvas = plot.locator("canvas")
-            assert canvas.count() == 1, plot.get_attribute("id")
-            marks = canvas.evaluate(
-                "c => new Set(new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height)"
-                ".data.buffer).filter(p => { const [r, g, b] = [p & 255, p >> 8 & 255, p >> 16 & 255];"
-                " return Math.max(r, g, b) - Math.min(r, g, b) > 40; })).size"
-            )
-            assert marks > 0, f"{plot.get_attribute('id')}: nothing is drawn"
-        height = page.evaluate("document.documentElement.scrollHeight")
-    assert console_messages == []
-    assert height < 3000
+        plots: dict[str, dict[str, Any]] = page.evaluate(DRAWN)
+        assert page.evaluate("document.documentElement.scrollHeight") < 3000
+    assert reported == []
+    assert not [name for name, plot in plots.items() if plot["hidden"] > 0]
+    return list(plots.values())
+
+
+def test_five_plots_show_all_variants_and_need_no_internet(committed: Project, tmp_path: Path) -> None:
+    committed.edit(r"(?ms)^  tuned:(.*?)(?=^evaluate_elbo:)", r"  tuned:\1  mine:\1")
+    shutil.copytree(committed.path / "reports/vae/tuned", committed.path / "reports/vae/mine")
+    plots = drawn(committed, tmp_path / "page", "show")
+    with Repo(str(committed.path)) as repo:
+        outs = [out.plot for out in repo.index.plots if out.plot["template"] != "table"]
+    titles = [next(text for text in plot["texts"] if text in TITLES) for plot in plots]
+    assert sorted(titles) == sorted(TITLES)
+    assert {plot["title"] for plot in outs} >= {f"{title}: mine" for title in TITLES[:3]}
+    for title, plot in zip(titles, plots, strict=True):
+        members = {out["title"].partition(": ")[2] for out in outs if out["title"].startswith(f"{title}: ")}
+        assert members <= set(plot["texts"]), title
+        assert plot["marks"] >= 2 * len(members), f"{title}: nothing is drawn"
+
+
+def test_plots_of_two_revisions_tell_them_apart(committed: Project, tmp_path: Path) -> None:
+    for name in ("training", "elbo_by_class", "likelihood_by_class"):
+        path = committed.path / f"reports/vae/tuned/{name}.csv"
+        path.write_text(re.sub(r"-1(\d\d\.\d+)", r"-2\1", path.read_text()))
+    for plot in drawn(committed, tmp_path / "page", "diff", "HEAD"):
+        assert {"HEAD", "workspace"} <= set(plot["texts"])
+        if {"ELBO by epoch", "Bounds of test images"} & set(plot["texts"]):
+            assert len(set(plot["dashes"]) - {None}) == 2
