@@ -1,32 +1,24 @@
-"""Sweeps: `make sweep`, and one in DVC's queue, of which MLflow and DVC show equal numbers."""
+"""The README's sweep in DVC's queue: MLflow and DVC show equal numbers, and MLflow's page the difference."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 import shlex
-import signal
-import subprocess
-import sys
 import time
 from collections import defaultdict
 from pathlib import Path
 
-import numpy as np
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from playwright.sync_api import Page
 
-from pages.grid import parse, shares
-from pages.sweep import held_out
-from tests.conftest import OFFLINE, Project, clean_environment, commit, copy_working_tree
+from tests.conftest import Project
 from tests.pages.test_readme import README
 from tests.support.pages import mlflow_pages, open_comparison
 from tests.support.stores import RUN_NAMES, all_runs, delete_store, store_uri
-from workflow.core.dataset import Dataset
 from workflow.core.files import read_yaml
 from workflow.reproduce.compare import columns, number
 
@@ -73,126 +65,6 @@ def swept(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Proj
     assert states == ["Success"] * 4
     project.run("python", "-m", "workflow.tracking")
     return project
-
-
-def test_shares_in_the_spread_are_those_of_an_analysis_of_variance() -> None:
-    grid = [{"lr": lr, "seed": seed, "fixed": "1"} for lr in "abc" for seed in "12"]
-    # levels' means -2, 0, 2 and -1, 1: sums of squares 2·8 = 16 and 3·2 = 6
-    lrs, seeds = {"a": -2.0, "b": 0.0, "c": 2.0}, {"1": -1.0, "2": 1.0}
-    values = [-130 + lrs[point["lr"]] + seeds[point["seed"]] for point in grid]
-    assert shares(grid, values) == pytest.approx({"lr": 16 / 22, "seed": 6 / 22, "rest": 0})
-    # an interaction that is orthogonal to both adds 4·3² = 36 to the total
-    crossed = {"a1": 3.0, "a2": -3.0, "c1": -3.0, "c2": 3.0}
-    values = [
-        value + crossed.get(point["lr"] + point["seed"], 0) for value, point in zip(values, grid, strict=True)
-    ]
-    assert shares(grid, values) == pytest.approx({"lr": 16 / 58, "seed": 6 / 58, "rest": 36 / 58})
-    assert shares(grid, [1.0] * 6) == {"lr": 0, "seed": 0, "rest": 0}
-
-
-def test_keys_have_values_that_may_be_lists() -> None:
-    assert parse("vae.a.lr=0.1,0.2,0.1 vae.a.hidden=[3,2],[4,3]") == {
-        "vae.a.lr": ["0.1", "0.2"],
-        "vae.a.hidden": ["[3,2]", "[4,3]"],
-    }
-
-
-@pytest.mark.parametrize(
-    ("keys", "message"),
-    [
-        ("", "several values to keys of one section"),
-        ("vae.tuned.lr", "vae.tuned.lr is not KEY=VALUE,VALUE"),
-        ("vae.tuned.lr=0.1,", "is not KEY=VALUE,VALUE"),
-        ("vae.tuned.lrr=0.1,0.2", "params.yaml has no vae.tuned.lrr"),
-        ("vae.tuned.lr=0.1,fast", 'vae.tuned.lr: "fast" is not a number'),
-        ("vae.tuned.hidden=[512,256],[512", "not keys and values of params.yaml"),
-        ("vae.tuned.lr=0.1 data.threshold.x=1", "not keys and values of params.yaml"),
-        ("vae.tuned.lr=0.1,0.2 vae.notebook.lr=0.1,0.2", "several values to keys of one section"),
-        ("data.threshold=0.4,0.5", "several values to keys of one section"),
-        ("classifier.images.lr=0.1,0.2", "no stage writes a validation metric of classifier.images"),
-    ],
-)
-def test_faults_in_keys_are_one_message_before_anything_runs(
-    sweepable: Project, keys: str, message: str
-) -> None:
-    printed = sweepable.run("python", "-m", "pages.sweep", keys, status=1)
-    assert printed.startswith("error: ")
-    assert message in printed
-    assert "experiments of" not in printed
-    assert sweepable.run("git", "for-each-ref", "refs/exps") == ""
-
-
-@pytest.fixture(scope="module")
-def sweepable(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The working tree with data of 60 training images; no stage has run."""
-    project = copy_working_tree(tmp_path_factory.mktemp("sweepable") / "project")
-    ones = {split: np.ones(60, np.uint8) for split in ("train", "test")}
-    data = Dataset("mnist", "", ("0", "1"), 8, {split: rows[:, None] for split, rows in ones.items()}, ones)
-    data.save(project.path / "data/binarized.npz")
-    commit(project)
-    return project
-
-
-def test_a_sixth_of_few_images_is_held_out(sweepable: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(sweepable.path)
-    assert held_out() == 10
-    sweepable.edit("validation: 0 ", "validation: 7 ")
-    assert held_out() == 7
-    sweepable.edit("validation: 7 ", "validation: 0 ")
-
-
-@pytest.mark.slow
-def test_a_sweep_ends_with_a_table_by_the_held_out_images(project: Project) -> None:
-    def sweep(keys: str, status: int = 0) -> str:
-        return project.run("make", "-o", ".venv/installed", "sweep", f"KEYS={keys}", status=status)
-
-    printed = sweep("vae.tuned.lr=0.001,1e30 vae.tuned.epochs=1", status=2)
-    assert "1 of 2 experiments failed:" in printed
-    assert "training diverged; lower vae.tuned.lr" in printed
-    assert "1 of 2 are missing" in printed
-    keys = "vae.tuned.lr=0.001,0.0001 vae.tuned.epochs=1"
-    first = sweep(keys)
-    names = re.findall(r"^\[\d of 2\] (\S+): validation_elbo", first, re.M)
-    scores = {}
-    for name in names:
-        found = json.loads(project.run("git", "show", f"{ref(project, name)}:reports/vae/tuned/elbo.json"))
-        assert found["validation"]["images"] == 239
-        assert f"{found['test']['elbo']:.1f}" not in first, "test metrics must not choose"
-        scores[name] = found["validation"]["elbo"]
-    best, worst = sorted(names, key=lambda name: -scores[name])
-    assert re.search(rf"^{best} .* {scores[best]:.4f}\n{worst} .* {scores[worst]:.4f}$", first, re.M)
-    assert "best: vae.tuned.lr=0.001\n" in first
-    assert f"`dvc exp apply {best}`" in first
-    assert re.search(r"^  vae.tuned.lr +100.0%\n  rest +0.0%$", first, re.M)
-    before = project.run("git", "for-each-ref", "refs/exps")
-    assert sweep(keys).partition("\n\n")[2] == first.partition("\n\n")[2]
-    assert project.run("git", "for-each-ref", "refs/exps") == before
-    assert project.run("git", "status", "--short") == ""
-
-
-@pytest.mark.slow
-def test_an_interrupted_sweep_shows_what_is_done(project: Project) -> None:
-    command = [sys.executable, "-m", "pages.sweep", "vae.tuned.lr=0.001,0.002 vae.tuned.epochs=1"]
-    with subprocess.Popen(
-        command, cwd=project.path, env=clean_environment() | OFFLINE, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True,
-    ) as sweep:  # fmt: skip
-        assert sweep.stdout
-        lines = iter(sweep.stdout.readline, "")
-        next(line for line in lines if line.startswith("[1 of 2]"))
-        time.sleep(10)
-        sweep.send_signal(signal.SIGINT)
-        printed = "".join(lines)
-    assert sweep.returncode == 130
-    assert "best: vae.tuned.lr=0.001\n" in printed
-    assert "1 of 2 are missing" in printed
-    assert "interrupted; " in printed
-    assert "Traceback" not in printed
-
-
-def ref(project: Project, name: str) -> str:
-    """The commit of an experiment."""
-    return project.run("git", "for-each-ref", "--format=%(objectname)", f"refs/exps/**/{name}").strip()
 
 
 @pytest.mark.slow
