@@ -2,10 +2,10 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help deps repro quick test spine slow processors torture nightly lint check verify audit doctor bench track ui compare sweep plots clean
+.PHONY: help deps repro quick test test-ci slow processors torture nightly lint check verify audit doctor bench track ui compare sweep plots clean
 
 help:  ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 repro: .venv/installed  ## install into .venv, run what changed in the pipeline, complete MLflow, print a summary
 	@python -m workflow.doctor --first
@@ -20,8 +20,8 @@ quick: .venv/installed  ## test the installation: the whole pipeline, small, wit
 test: .venv/installed-test  ## install, and run the fast tests
 	pytest
 
-spine: .venv/installed-test  ## run the fast tests, and the slow ones that every change must pass
-	pytest -m 'spine or not (slow or processors)'
+test-ci: .venv/installed-test  ## run the fast tests, and the slow ones that every change must pass
+	pytest -m 'ci or not (slow or processors)'
 
 slow: .venv/installed-test  ## run the slow tests: queues, servers, kills, a whole reproduction
 	pytest -m slow

@@ -72,7 +72,7 @@ def all_steps(mnist: bool) -> list[Step]:
         Step("lint", "make -s lint"),
         Step("check", "make -s check"),
         # one step, since both need the same reproduced project
-        Step("test and spine", "make -s spine", (CHANGE,)),
+        Step("test-ci", "make -s test-ci", (CHANGE,)),
         Step("test", "make -s test", (NIGHTLY,)),
         Step("quick", "make -s quick", (NIGHTLY,)),
         verify if mnist else stand_in,

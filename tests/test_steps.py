@@ -45,22 +45,22 @@ def test_nightly_includes_all_steps_of_a_change_and_all_other_tests(mnist: bool)
     names = [step.name for step in listed]
     assert len(set(names)) == len(names)
     alone = [step.name for step in listed if NIGHTLY not in step.tiers]
-    assert alone == ["test and spine"]  # nightly runs its two halves as separate steps
+    assert alone == ["test-ci"]  # nightly runs its two halves as separate steps
     assert {"test", "slow"} <= {step.name for step in listed if NIGHTLY in step.tiers}
     makefile = (ROOT / "Makefile").read_text()
-    for marks in ("", " -m slow", " -m 'spine or not (slow or processors)'"):
+    for marks in ("", " -m slow", " -m 'ci or not (slow or processors)'"):
         assert f"\tpytest{marks}\n" in makefile
     for step in listed:  # each make target must exist
-        for word in ("lint", "check", "spine", "test", "quick", "verify", "slow", "processors", "torture"):
+        for word in ("lint", "check", "test-ci", "test", "quick", "verify", "slow", "processors", "torture"):
             assert f"make -s {word}" not in step.command or f"\n{word}:" in makefile
 
 
-def test_every_spine_test_is_also_marked_slow() -> None:
+def test_every_ci_test_is_also_marked_slow() -> None:
     """Otherwise `make test` would run it, and nightly would not run it by `make slow`."""
     marked = [
         after
         for path in sorted((ROOT / "tests").rglob("test_*.py"))
-        for after in re.findall(r"((?:^@.*\n)*^@pytest\.mark\.spine\n(?:^@.*\n)*)", path.read_text(), re.M)
+        for after in re.findall(r"((?:^@.*\n)*^@pytest\.mark\.ci\n(?:^@.*\n)*)", path.read_text(), re.M)
     ]
     assert len(marked) >= 4
     assert all("@pytest.mark.slow\n" in marks for marks in marked)

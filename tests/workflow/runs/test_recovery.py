@@ -33,7 +33,7 @@ WEIGHTS = "models/vae/notebook.safetensors"
 
 
 @pytest.mark.slow
-@pytest.mark.spine
+@pytest.mark.ci
 def test_a_training_killed_twice_and_with_a_damaged_checkpoint_ends_with_the_same_bytes(
     project: Project,
 ) -> None:
