@@ -1,44 +1,49 @@
-"""Makes the README's pictures of MLflow and DVC: `python -m docs.screenshots`, after the README's sweep.
+"""Makes the pictures of MLflow and DVC in docs/: `python -m docs.screenshots`.
 
-Pages of `mlflow ui` on this project's store, and of `dvc plots diff`, in Chromium.
+First run the sweep by hand of docs/compare-and-sweep.md, and `make track`. The pictures show the runs of MNIST
+in this folder's store: the two variants, and the three of the sweep. `docs/screenshots.json` records the files
+whose numbers they show, so that a test finds pictures that are out of date.
 """
 
 from __future__ import annotations
 
 import io
 import subprocess
+import sys
 from pathlib import Path
 
+from mlflow.entities import Run
 from PIL import Image
+from playwright.sync_api import Page
 
 from tests.support.pages import chromium, mlflow_pages, open_comparison, open_page
 from tests.support.stores import all_runs
+from workflow.core.files import md5, read_json, write_json
 
 FOLDER = Path("docs")
+RECORD = FOLDER / "screenshots.json"
+VARIANTS = ("notebook", "tuned")
+SHOWN = [
+    f"reports/vae/{name}/{file}"
+    for name in VARIANTS
+    for file in ("training.csv", "elbo.json", "likelihood.json")
+]
+WIDTH = 1200
 COLOURS = 128  # enough for these pages
 
 
 def main() -> None:
-    runs = all_runs(f"sqlite:///{Path('mlflow.db').resolve()}")
-    mnist = [pair for pair in runs if pair[1].data.tags.get("dataset") == "mnist"]
-    held_out = [run for _, run in mnist if "elbo/validation.elbo" in run.data.metrics]
-    latest = {name: run for name, run in reversed(mnist) if run not in held_out}
-    pair = [latest["vae/notebook"], latest["vae/tuned"]]
-    with mlflow_pages(Path.cwd(), 1200, 2400) as (page, address):
-        open_comparison(page, address, pair)
-        page.get_by_label("Parameters - Show diff only").click()
-        page.wait_for_timeout(1000)
-        save("mlflow_variants.png", page.screenshot(), top=0.0, bottom=0.62)
-        open_comparison(page, address, held_out)
-        page.get_by_label("Parameters - Show diff only").click()
-        page.wait_for_timeout(1000)
-        save("mlflow_sweep.png", page.screenshot(), top=0.0, bottom=0.62)
-        page.set_viewport_size({"width": 1200, "height": 800})
+    pair, sweep = choose_runs()
+    with mlflow_pages(Path.cwd(), WIDTH, 2400) as (page, address):
+        for name, runs in (("mlflow_variants.png", pair), ("mlflow_sweep.png", sweep)):
+            open_comparison(page, address, runs)
+            page.get_by_label("Parameters - Show diff only").click()
+            page.wait_for_timeout(1000)
+            save(name, page, top=below(page, "Run details"), height=900)
+        page.set_viewport_size({"width": WIDTH, "height": 1000})
         open_page(page, address, "models/vae-decoder", "vae-decoder")
-        save("mlflow_registry.png", page.screenshot())
-    best = max(held_out, key=lambda run: run.data.metrics["elbo/validation.elbo"])
-    worst = min(held_out, key=lambda run: run.data.metrics["elbo/validation.elbo"])
-    names = [run.data.tags["experiments"].split(", ")[0] for run in (best, worst)]
+        save("mlflow_registry.png", page, top=0, height=700)
+    names = [run.data.tags["experiments"].split(", ")[0] for run in (sweep[0], sweep[-1])]
     target = "reports/vae/tuned/training.csv"
     command = ["dvc", "plots", "diff", *names, "--targets", target, "-o", "dvc_plots"]
     subprocess.run(command, check=True)
@@ -46,14 +51,45 @@ def main() -> None:
         page = browser.new_page(viewport={"width": 640, "height": 350})
         page.goto((Path.cwd() / "dvc_plots/index.html").as_uri())
         page.wait_for_timeout(3000)
-        save("dvc_plots_diff.png", page.screenshot())
+        save("dvc_plots_diff.png", page, top=0, height=350)
+    write_json(RECORD, {path: md5(path) for path in SHOWN})
 
 
-def save(name: str, png: bytes, top: float = 0.0, bottom: float = 1.0) -> None:
-    """Saves a screenshot, cropped to the part between two relative heights, as a small PNG."""
-    image = Image.open(io.BytesIO(png)).convert("RGB")
-    part = image.crop((0, int(top * image.height), image.width, int(bottom * image.height)))
-    part.quantize(COLOURS).save(FOLDER / name, optimize=True)
+def choose_runs() -> tuple[list[Run], list[Run]]:
+    """The runs of the two variants, and those of the sweep by lr; ends the program if some are missing."""
+    runs = all_runs(f"sqlite:///{Path('mlflow.db').resolve()}")
+    trained = [pair for pair in runs if pair[1].data.tags.get("dataset") == "mnist"]
+    held_out = [
+        run for name, run in trained if name == "vae/tuned" and run.data.params["data.validation"] != "0"
+    ]
+    sweep = [run for run in held_out if run.data.tags.get("experiments")]
+    latest = {name: run for name, run in reversed(trained) if run not in held_out}
+    pair = [latest[name] for name in (f"vae/{variant}" for variant in VARIANTS) if name in latest]
+    if len(pair) < len(VARIANTS) or len(sweep) < 2:
+        sys.exit("no results of MNIST and its sweep in mlflow.db: see the first lines of docs/screenshots.py")
+    return pair, sorted(sweep, key=lambda run: float(run.data.params["lr"]))
+
+
+def below(page: Page, heading: str) -> float:
+    """The vertical position of a heading."""
+    box = page.get_by_text(heading, exact=True).first.bounding_box()
+    assert box, heading
+    return max(0, box["y"] - 10)
+
+
+def save(name: str, page: Page, *, top: float, height: float) -> None:
+    """Saves a part of the window as a small PNG, without empty rows at its end."""
+    size = page.viewport_size
+    assert size
+    clip = {"x": 0, "y": top, "width": size["width"], "height": min(height, size["height"] - top)}
+    image = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")  # type: ignore[arg-type]
+    image.quantize(COLOURS).save(FOLDER / name, optimize=True)
+
+
+def stale(root: Path) -> list[str]:
+    """The files whose numbers have changed since the pictures were made; all if there is no record."""
+    record = read_json(root / RECORD) if (root / RECORD).is_file() else {}
+    return [path for path in SHOWN if record.get(path) != md5(root / path)]
 
 
 if __name__ == "__main__":

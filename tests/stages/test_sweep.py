@@ -1,4 +1,4 @@
-"""The README's sweep in DVC's queue: MLflow and DVC show equal numbers, and MLflow's page the difference."""
+"""A sweep in DVC's queue: MLflow and DVC show equal numbers, and MLflow's page the difference."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 from playwright.sync_api import Page
 
 from tests.conftest import Project
-from tests.pages.test_readme import README
+from tests.support.docs import documented
 from tests.support.pages import mlflow_pages, open_comparison
 from tests.support.stores import RUN_NAMES, all_runs, delete_store, store_uri
 from workflow.core.files import read_yaml
@@ -53,12 +53,12 @@ def as_in_dvc(name: str, run: Run, sections: set[str]) -> tuple[dict[str, str], 
 
 @pytest.fixture(scope="module")
 def swept(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project after the README's sweep and an experiment without a target, on a machine without a store."""
+    """A project after the documented sweep and an experiment without a target, with no store before."""
     project = delete_store(reproduced.copy(tmp_path_factory.mktemp("swept") / "project"))
-    (line,) = re.findall(r"^(dvc exp run --queue .*)$", README, re.M)
-    project.run(*shlex.split(line.replace("data.validation=10000", "data.validation=200")))
+    queue = documented("dvc exp run --queue").replace("data.validation=10000", "data.validation=200")
+    project.run(*shlex.split(queue))
     project.run("dvc", "exp", "run", "--queue", "-n", WHOLE, "-S", "quadratic.well_conditioned.lr=0.001")
-    project.run("dvc", "queue", "start", "-j", "2")
+    project.run(*shlex.split(documented("dvc queue start").replace("-j 1", "-j 2")))
     while re.search("Queued|Running", project.run("dvc", "queue", "status")):
         time.sleep(1)
     states = re.findall("Success|Failed", project.run("dvc", "queue", "status"))

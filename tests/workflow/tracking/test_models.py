@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import urllib.request
@@ -15,6 +16,7 @@ from mlflow.tracking import MlflowClient
 
 from elbo.models.vae import VAE
 from tests.conftest import Project, clean_environment
+from tests.support.docs import documented
 from tests.support.stores import free_port, run_server, runs_by_name, store_uri
 from workflow.core.weights import read_weights
 
@@ -79,11 +81,12 @@ def test_a_model_serves_over_http_without_building_an_environment(
     reproduced: Project, given: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
     port = free_port()
-    command = [
-        "mlflow", "models", "serve", "-m", "models:/vae-decoder@best-on-test", "--env-manager", "local",
-        "--host", "127.0.0.1", "--port", str(port),
-    ]  # fmt: skip
-    with run_server(command, port, tmp_path, "/ping", MLFLOW_TRACKING_URI=store_uri(reproduced)) as address:
+    serve = documented("MLFLOW_TRACKING_URI=sqlite:///mlflow.db mlflow models serve")
+    ask = documented("curl")
+    serve = serve.replace("sqlite:///mlflow.db", store_uri(reproduced)).replace("5001", str(port))
+    with run_server(["env", *shlex.split(serve)], port, tmp_path, "/ping") as address:
+        shown = subprocess.check_output(shlex.split(ask.replace("localhost:5001", address)), text=True)
+        assert np.array(json.loads(shown)["predictions"]).shape == (2, 784)
         body = json.dumps({"inputs": given["vae-decoder"].tolist()}).encode()
         request = urllib.request.Request(f"{address}/invocations", body, {"Content-Type": "application/json"})
         answer = json.load(urllib.request.urlopen(request, timeout=60))

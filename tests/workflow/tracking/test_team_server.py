@@ -1,4 +1,4 @@
-"""The README's team server: MLflow on a real PostgreSQL with an artifact store."""
+"""The documented team server: MLflow on a real PostgreSQL with an artifact store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.conftest import Project, clean_environment
-from tests.pages.test_readme import README
+from tests.support.docs import documented
 from tests.support.stores import (
     RUN_NAMES,
     artifact_paths,
@@ -71,13 +71,11 @@ def postgres() -> Iterator[str]:
 
 @pytest.mark.slow
 @pytest.mark.ci
-def test_the_readmes_command_starts_a_server_on_postgresql(
+def test_the_documented_command_starts_a_server_on_postgresql(
     project: Project, postgres: str, tmp_path: Path
 ) -> None:
-    written = re.search(r"^mlflow server (?:.*\\\n)*.*$", README, re.M)
-    assert written, "the README has no `mlflow server`"
     port = free_port()
-    line = re.sub(r"postgresql://\S+", postgres, written[0].replace("\\\n", " "))
+    line = re.sub(r"postgresql://\S+", postgres, documented("mlflow server"))
     line = re.sub(r"--artifacts-destination \S+", f"--artifacts-destination {tmp_path}/artifacts", line)
     line = re.sub(r"--host \S+", "--host 127.0.0.1", line) + f" --port {port} --workers 1"
     undisturbed = store_content(store_uri(project))
