@@ -1,8 +1,8 @@
 """Makes the pictures of MLflow and DVC in docs/: `python -m docs.screenshots`.
 
-First run the sweep by hand of docs/compare-and-sweep.md, and `make track`. The pictures show runs of MNIST in
-this folder's store: the two variants, and three of the sweep. `docs/screenshots.json` records the files whose numbers
-they show, so that a test finds pictures that are out of date.
+First run the sweep by hand of docs/compare-and-sweep.md, and `make track`. The pictures show runs of MNIST
+in this folder's store: the two variants, and three of the sweep. `docs/screenshots.json` records the
+files whose numbers they show, so that a test finds pictures that are out of date.
 """
 
 from __future__ import annotations
