@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mlflow.entities import Run
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import FloatRect, Page
 
 from tests.support.pages import chromium, mlflow_pages, open_comparison, open_page
 from tests.support.stores import all_runs
@@ -28,7 +28,7 @@ SHOWN = [
     for name in VARIANTS
     for file in ("training.csv", "elbo.json", "likelihood.json")
 ]
-WIDTH = 1200
+WIDTH, HIGHEST = 1200, 1100  # pixels
 COLOURS = 128  # enough for these pages
 
 
@@ -39,10 +39,10 @@ def main() -> None:
             open_comparison(page, address, runs)
             page.get_by_label("Parameters - Show diff only").click()
             page.wait_for_timeout(1000)
-            save(name, page, top=below(page, "Run details"), height=900)
-        page.set_viewport_size({"width": WIDTH, "height": 1000})
+            save(name, page, crop(page, "Run details", end="Artifacts"))
+        page.set_viewport_size({"width": WIDTH, "height": 700})
         open_page(page, address, "models/vae-decoder", "vae-decoder")
-        save("mlflow_registry.png", page, top=0, height=700)
+        save("mlflow_registry.png", page, crop(page, "vae-decoder"))
     names = [run.data.tags["experiments"].split(", ")[0] for run in (sweep[0], sweep[-1])]
     target = "reports/vae/tuned/training.csv"
     command = ["dvc", "plots", "diff", *names, "--targets", target, "-o", "dvc_plots"]
@@ -51,7 +51,7 @@ def main() -> None:
         page = browser.new_page(viewport={"width": 640, "height": 350})
         page.goto((Path.cwd() / "dvc_plots/index.html").as_uri())
         page.wait_for_timeout(3000)
-        save("dvc_plots_diff.png", page, top=0, height=350)
+        save("dvc_plots_diff.png", page)
     write_json(RECORD, {path: md5(path) for path in SHOWN})
 
 
@@ -70,19 +70,21 @@ def choose_runs() -> tuple[list[Run], list[Run]]:
     return pair, sorted(sweep, key=lambda run: float(run.data.params["lr"]))
 
 
-def below(page: Page, heading: str) -> float:
-    """The vertical position of a heading."""
-    box = page.get_by_text(heading, exact=True).first.bounding_box()
-    assert box, heading
-    return max(0, box["y"] - 10)
-
-
-def save(name: str, page: Page, *, top: float, height: float) -> None:
-    """Saves a part of the window as a small PNG, without empty rows at its end."""
+def crop(page: Page, start: str, end: str = "") -> FloatRect:
+    """The part of the window from one heading to another, or to its end, without MLflow's menu."""
     size = page.viewport_size
+    first = page.get_by_text(start, exact=True).last.bounding_box()
+    last = page.get_by_text(end, exact=True).first.bounding_box() if end else None
     assert size
-    clip = {"x": 0, "y": top, "width": size["width"], "height": min(height, size["height"] - top)}
-    image = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")  # type: ignore[arg-type]
+    assert first, f"no heading {start}"
+    left, top = max(0, first["x"] - 40), max(0, first["y"] - 20)
+    bottom = min(last["y"] - 20 if last else size["height"], top + HIGHEST)
+    return {"x": left, "y": top, "width": size["width"] - left, "height": bottom - top}
+
+
+def save(name: str, page: Page, clip: FloatRect | None = None) -> None:
+    """Saves the window, or a part of it, as a small PNG."""
+    image = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
     image.quantize(COLOURS).save(FOLDER / name, optimize=True)
 
 
