@@ -22,6 +22,17 @@ def share(value: float | None, decimals: int = 1) -> str:
     return "–" if value is None else f"{number(100 * value, decimals)} %"
 
 
+def plus_minus(
+    value: float | None, error: float | None, decimals: int = 2, *, percent: bool = False, sign: bool = False
+) -> str:
+    """A number ± its standard error, or a share in percent; without an error the number alone."""
+    if value is None or error is None:
+        return share(value) if percent else number(value, decimals, sign=sign)
+    if percent:
+        return f"{number(100 * value, 1)} ± {number(100 * error, 1)} %"
+    return f"{number(value, decimals, sign=sign)} ± {number(error, decimals)}"
+
+
 def power(log10: float | None) -> str:
     """A positive number given by its decimal logarithm: 0.030, or 6.2·10⁻⁵."""
     if log10 is None:
@@ -39,11 +50,6 @@ def words(items: Iterable[Any], last: str = "and") -> str:
     """`a, b and c`."""
     texts = [str(item) for item in items]
     return f" {last} ".join(filter(None, [", ".join(texts[:-1]), *texts[-1:]]))
-
-
-def collapsed(items: Iterable[Any]) -> list[Any]:
-    """The items without immediate repetitions."""
-    return [item for item, _ in itertools.groupby(items)]
 
 
 def extreme(
@@ -69,11 +75,8 @@ class Row:
     @property
     def cells(self) -> list[str]:
         """The values as text, with ± their standard errors."""
-        text = share if self.percent else number
-        return [
-            text(value) if error is None else f"{text(value)} ± {text(error)}"
-            for value, error in itertools.zip_longest(self.values, self.errors)
-        ]
+        pairs = itertools.zip_longest(self.values, self.errors)
+        return [plus_minus(value, error, percent=self.percent) for value, error in pairs]
 
 
 def results(vae: Mapping[str, Mapping[str, Any]], notebook: Iterable[Mapping[str, Any]]) -> dict[str, Row]:
@@ -104,12 +107,12 @@ def results(vae: Mapping[str, Mapping[str, Any]], notebook: Iterable[Mapping[str
     }
     for k in sorted(int(key.removeprefix("iwae_")) for key in elbo["test"] if key.startswith("iwae_")):
         if k > 1:  # 1 is the ELBO
-            label = f"importance-weighted bound, k = {k}"
+            label = f"… importance-weighted bound (IWAE), k = {k}"
             rows[f"iwae_{k}"] = row(label, "elbo", "test", f"iwae_{k}", error=False)
-    label = f"… share of amortization ({number(gaps['images'], 0)} images)"
-    train_label = f"train ELBO of {number(elbo['train']['images'], 0)} images"
+    label = f"… share due to amortization ({number(gaps['images'], 0)} images)"
+    train_label = f"train ELBO, {elbo['samples']} samples, {number(elbo['train']['images'], 0)} images"
     return rows | {
-        "log_likelihood": row("test log-likelihood, exact", "likelihood", "test", "log_likelihood"),
+        "log_likelihood": row("exact log p(x) of the test images", "likelihood", "test", "log_likelihood"),
         "inference_gap": row("inference gap, log p(x) − ELBO", "likelihood", "test", "inference_gap"),
         "amortization_share": row(label, "likelihood", "test", "gaps", "amortization_share"),
         "train_elbo": row(train_label, "elbo", "train", "elbo", error=False),

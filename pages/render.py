@@ -14,7 +14,8 @@ from markdown_it.token import Token
 from mdit_py_plugins.anchors import anchors_plugin
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
-from pages.filters import clear, collapsed, extreme, number, power, results, share, words
+from pages import filters
+from pages.names import dataset_title
 from workflow.core.errors import damaged
 from workflow.core.files import read_json
 
@@ -62,19 +63,33 @@ def environment(folder: Path | str) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters = (share, power, words, collapsed, extreme, clear, results)
-    templates.filters |= {"n": number} | {function.__name__: function for function in filters}
+    named = ("share", "plus_minus", "power", "words", "extreme", "clear", "results")
+    templates.filters |= {"n": filters.number, "dataset_title": dataset_title}
+    templates.filters |= {name: getattr(filters, name) for name in named}
     return templates
 
 
 def render(templates: Environment, name: str, **context: Any) -> str:
-    """A template's text; several empty lines, as the tags of a template leave them, become one."""
+    """A template's text with its figures numbered; several empty lines, as tags leave them, become one."""
     text = templates.get_template(name).render(**context)
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    return re.sub(r"\n{3,}", "\n\n", numbered(text)).strip() + "\n"
 
 
-def to_html(markdown: str, folder: Path) -> tuple[str, list[tuple[str, str]]]:
-    """Markdown as HTML, pictures below `folder` inlined, formulas as MathML; and its sections (id, title).
+def numbered(text: str) -> str:
+    """Replaces each ⟦key⟧ by the number of the figure whose anchor is `figure-key`, in the text's order.
+
+    Raises:
+        KeyError: the text refers to a figure that it does not show.
+    """
+    keys = re.findall(r'<a id="figure-([\w-]+)">', text)
+    numbers = {key: str(place) for place, key in enumerate(keys, 1)}
+    return re.sub(r"⟦([\w-]+)⟧", lambda match: numbers[match[1]], text)
+
+
+def to_html(markdown: str, folder: Path) -> tuple[str, list[tuple[str, str, str]]]:
+    """Markdown as HTML, pictures below `folder` inlined, formulas as MathML; its headings (tag, id, title).
+
+    A paragraph of pictures that begins with an anchor, and the caption below it, become a <figure>.
 
     Raises:
         FileNotFoundError: a picture is missing.
@@ -85,13 +100,17 @@ def to_html(markdown: str, folder: Path) -> tuple[str, list[tuple[str, str]]]:
     parser.add_render_rule("image", _picture(folder))
     parser.add_render_rule("table_open", lambda *_: '<div class="wide"><table>\n')
     parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
-    tokens = parser.parse(markdown)
-    sections = [
-        (str(token.attrs["id"]), tokens[place + 1].content)
+    unbroken = r"(?<=\d) (?=[±%])|(?<=±) (?=\d)|(?<=\[Figure) (?=\d)"  # spaces at which no line may end
+    tokens = parser.parse(re.sub(unbroken, "\u00a0", markdown))
+    headings = [
+        (token.tag, str(token.attrs["id"]), tokens[place + 1].content)
         for place, token in enumerate(tokens)
-        if token.type == "heading_open" and token.tag == "h2"
+        if token.type == "heading_open" and token.tag in ("h2", "h3")
     ]
-    return parser.renderer.render(tokens, parser.options, {}), sections
+    figure = r'<p><a id="(figure-[\w-]+)"></a>\s*(.*?)</p>\n<p><em>(.*?)</em></p>'
+    html = r'<figure id="\1"><div>\2</div><figcaption>\3</figcaption></figure>'
+    body = re.sub(figure, html, parser.renderer.render(tokens, parser.options, {}), flags=re.S)
+    return body, headings
 
 
 def _formula(text: str, options: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Stage render_report: all numbers and figures in the order of the notebook, as Markdown and as one page."""
+"""Stage render_report: the results first, then all numbers and figures, as Markdown and as one page."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ TEMPLATES = Path("pages/templates")
 REPORTS = Path("reports")
 # What the templates read of each member.
 FILES = {
-    "quadratic": ("metrics.json", "comparison.csv", "rotated.csv", "trajectory.csv"),
+    "quadratic": ("metrics.json", "comparison.csv", "rotated.csv"),
     "classifier": ("metrics.json", "training.csv"),
     "vae": (
         "training.csv",
@@ -27,7 +27,6 @@ FILES = {
         "latents_by_class.csv",
         "latents_pairs.csv",
         "interpolations.json",
-        "interpolation_lines.csv",
         "interpolation_pairs.csv",
     ),
 }
@@ -37,9 +36,9 @@ def main() -> None:
     load(Params)
     templates = environment(TEMPLATES)
     text = render(templates, "report.md.j2", **context())
-    body, sections = to_html(text, REPORTS)
+    body, headings = to_html(text, REPORTS)
     title = text.removeprefix("# ").partition("\n")[0]
-    page = templates.get_template("page.html.j2").render(title=title, sections=sections, body=body)
+    page = templates.get_template("page.html.j2").render(title=title, headings=headings, body=body)
     write_bytes(REPORTS / "README.md", text.encode())
     write_bytes(REPORTS / "report.html", page.encode())
     say(f"report: reports/README.md, and reports/report.html ({len(page) / 1e6:.1f} MB)")
@@ -49,11 +48,15 @@ def context() -> dict[str, Any]:
     """The variables of the templates: results by family and name, params, and the notebook's facts."""
     params = read_yaml()
     found = {family: gather(REPORTS / family, params[family], files) for family, files in FILES.items()}
+    elbo = {name: results["elbo"] for name, results in found["vae"].items()}
     return {
         **found,
+        "names": list(elbo),
+        "best": max(elbo, key=lambda name: elbo[name]["test"]["elbo"]),
         "differences": read_json(REPORTS / "vae_differences.json"),
-        "dataset": next(iter(found["vae"].values()))["elbo"],
+        "dataset": next(iter(elbo.values())),
         "notebook": {"elbo": rows("data/notebook_elbo.csv"), "facts": read_json("data/notebook_facts.json")},
+        "search": rows("data/search.csv"),
         "params": params,
         "params_text": PARAMS.read_text(encoding="utf-8"),
     }
