@@ -11,12 +11,11 @@ import pytest
 
 from elbo.analysis.differences import paired
 from pages.filters import number
-from pages.render import environment, gather, render
-from stages import render_report
+from pages.render import environment, render
 from stages.render_report import TEMPLATES, context
 from tests.conftest import Project
+from tests.pages.conftest import Render
 from workflow.core.arrays import read_npz
-from workflow.core.files import read_yaml
 
 
 def test_differences_are_paired_and_so_are_their_errors() -> None:
@@ -84,8 +83,9 @@ def test_gains_are_attributed_by_differences_and_their_errors(
     def text(names: list[str]) -> str:
         differences = dict.fromkeys(names[1:], found)
         vae = dict.fromkeys(names, scored)
-        about: dict[str, Any] = {"names": names, "vae": vae, "differences": differences}
-        return " ".join(render(templates, "reflections.md.j2", **about, sources=lambda *_: "").split())
+        about: dict[str, Any] = {"names": names, "vae": vae, "differences": differences, "searched": False}
+        macros = {name: lambda *_: "" for name in ("sources", "figure", "see")}
+        return " ".join(render(templates, "reflections.md.j2", **about, **macros).split())
 
     assert f"*b*: the ELBO {expected}" in text(["a", "b"])
     assert f"*c*: the ELBO {expected}" in text(["a", "b", "c"])
@@ -124,28 +124,103 @@ def rows_of_tables(text: str) -> Iterator[tuple[str, int, int]]:
 
 @pytest.mark.parametrize("variants", [["tuned"], ["notebook", "tuned"], ["tuned", "mine", "notebook"]])
 def test_the_report_has_one_column_for_each_declared_variant(
-    reproduced: Project, monkeypatch: pytest.MonkeyPatch, variants: list[str]
+    render_variants: Render, variants: list[str]
 ) -> None:
     """Files in reports/ of a variant that is no longer in params.yaml are not read."""
-    monkeypatch.chdir(reproduced.path)
-    params = read_yaml()
-    kept = {name: params["vae"].get(name, params["vae"]["tuned"]) for name in variants}
-    monkeypatch.setattr(render_report, "read_yaml", lambda: params | {"vae": kept})
-    folders = {"mine": "tuned"}  # a third variant, as its stages would have made it
-    monkeypatch.setattr(
-        render_report,
-        "gather",
-        lambda folder, names, files: {
-            name: gather(folder, [folders.get(name, name)], files)[folders.get(name, name)] for name in names
-        },
-    )
-    found = context()
-    found["differences"] = dict.fromkeys(variants[1:], found["differences"]["tuned"])
-    text = render(environment(TEMPLATES), "report.md.j2", **found | {"params_text": ""})
+    text = (render_variants(variants) / "reports/README.md").read_text()
     for name in ("notebook", "tuned", "mine"):
         assert (f"figures/vae/{name}/samples.png" in text) == (name in variants)
-        assert (f"*{name}*" in text.replace("*notebook* is this project's", "")) == (name in variants)
+        assert (f"*{name}*" in text) == (name in variants)
     table = list(rows_of_tables(text))
     assert len(table) > 100
     for row, cells, head in table:
         assert cells == head, row
+
+
+@pytest.mark.parametrize(
+    ("elbo", "exact", "gap", "lead", "learned"),
+    [
+        (
+            5.5,
+            4.4,
+            -1.1,
+            "gains 5.50 ± 0.10",
+            "80 % of that is a better decoder, the rest a smaller inference gap",
+        ),
+        (
+            5.5,
+            5.4,
+            -0.1,
+            "gains 5.50 ± 0.10",
+            "5.50 ± 0.10 nats better than *notebook*, and the gain is the decoder's",
+        ),
+        (5.5, 0.1, -5.4, "gains 5.50 ± 0.10", "and the gain is a smaller inference gap"),
+        (0.1, 0.1, 0.0, "*tuned*, differs by +0.10 ± 0.10", "which is no clear difference"),
+        (-0.5, -0.5, 0.0, "*tuned*, loses 0.50 ± 0.10", ""),
+    ],
+)
+def test_the_lead_of_4b_and_what_we_learned_follow_the_differences(
+    render_variants: Render,
+    monkeypatch: pytest.MonkeyPatch,
+    elbo: float,
+    exact: float,
+    gap: float,
+    lead: str,
+    learned: str,
+) -> None:
+    monkeypatch.chdir(render_variants())
+    found = context()
+    pairs = {"elbo": elbo, "log_likelihood": exact, "inference_gap": gap}
+    found["differences"]["tuned"] |= pairs | {f"{name}_se": 0.1 for name in pairs}
+    text = " ".join(render(environment(TEMPLATES), "report.md.j2", **found).split())
+    assert lead in text.partition("4b: how could it be improved? ")[2].partition("Differences are")[0]
+    assert learned in text.partition("**What we learned.**")[2].partition("## ")[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ([-131.2, -131.6, -133.0, -132.0], "All 2 trainings with other settings lie below this range"),
+        (
+            [-131.2, -131.6, -131.5, -132.0],
+            "1 lies in or above this range, so the search does not tell it from",
+        ),
+        (
+            [-131.2, -131.6, -131.5, -131.0],
+            "2 lie in or above this range, so the search does not tell them from",
+        ),
+    ],
+)
+def test_the_search_is_judged_by_the_spread_over_seeds(
+    render_variants: Render, monkeypatch: pytest.MonkeyPatch, changes: list[float], expected: str
+) -> None:
+    monkeypatch.chdir(render_variants())
+    found = context()
+    settings = {"activation": "gelu", "input_dropout": 0.1, "lr": 0.002, "schedule": "cosine", "warmup": 0.02}
+    others = [{"seed": 305}, {"seed": 306}, {"seed": 305, "lr": 0.001}, {"seed": 305, "activation": "relu"}]
+    found["search"] = [
+        {"name": name, **settings, **other, "validation_elbo": value, "validation_elbo_se": 0.5}
+        for name, other, value in zip(
+            ("tuned", "tuned_306", "slow", "notebook"), others, changes, strict=True
+        )
+    ]
+    templates = environment(TEMPLATES)
+    text = " ".join(render(templates, "report.md.j2", **found).split())
+    assert "2 seeds of *tuned* reach validation ELBOs from −131.60 to −131.20, a spread of 0.40 nats" in text
+    assert expected in text
+    assert ("is 2.0 times this spread" in text) == (changes[-1] == -132.0)
+    assert ("is no larger than this spread" in text) == (changes[-1] != -132.0)
+    found["search"] = [found["search"][0], *found["search"][2:]]
+    assert "Only one seed of *tuned* was trained" in " ".join(
+        render(templates, "report.md.j2", **found).split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "dataset"), [(["notebook", "mine"], None), (["notebook", "tuned"], "kmnist")]
+)
+def test_the_search_is_shown_only_with_its_variant_and_its_data(
+    render_variants: Render, names: list[str], dataset: str | None
+) -> None:
+    assert "search.png" in (render_variants() / "reports/README.md").read_text()
+    assert "search.png" not in (render_variants(names, dataset) / "reports/README.md").read_text()
