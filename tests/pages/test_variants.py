@@ -196,7 +196,13 @@ def test_the_search_is_judged_by_the_spread_over_seeds(
 ) -> None:
     monkeypatch.chdir(render_variants())
     found = context()
-    settings = {"activation": "gelu", "input_dropout": 0.1, "lr": 0.002, "schedule": "cosine", "warmup": 0.02}
+    settings: dict[str, Any] = {
+        "activation": "gelu",
+        "input_dropout": 0.1,
+        "lr": 0.002,
+        "schedule": "cosine",
+        "warmup": 0.02,
+    }
     others = [{"seed": 305}, {"seed": 306}, {"seed": 305, "lr": 0.001}, {"seed": 305, "activation": "relu"}]
     found["search"] = [
         {"name": name, **settings, **other, "validation_elbo": value, "validation_elbo_se": 0.5}
