@@ -203,7 +203,12 @@ def test_the_search_is_judged_by_the_spread_over_seeds(
         "schedule": "cosine",
         "warmup": 0.02,
     }
-    others = [{"seed": 305}, {"seed": 306}, {"seed": 305, "lr": 0.001}, {"seed": 305, "activation": "relu"}]
+    others: list[dict[str, Any]] = [
+        {"seed": 305},
+        {"seed": 306},
+        {"seed": 305, "lr": 0.001},
+        {"seed": 305, "activation": "relu"},
+    ]
     found["search"] = [
         {"name": name, **settings, **other, "validation_elbo": value, "validation_elbo_se": 0.5}
         for name, other, value in zip(
