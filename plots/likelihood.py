@@ -1,10 +1,12 @@
-"""What the ELBO misses: exact posteriors with their Gaussians, gaps by class, a map of log p(x)."""
+"""What the ELBO misses: bounds, exact posteriors with their Gaussians, gaps, a map of log p(x)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
@@ -15,11 +17,17 @@ MASSES = (0.5, 0.9, 0.99)  # of the posterior inside each contour
 DEVIATIONS = 2  # of a Gaussian, at its ellipse
 SMALLEST = 0.01  # nats, on a logarithmic axis of gaps
 WORST = 0.05  # of the images, marked
-HEADROOM = 1.3  # above the histogram, for its legend
+HEADROOM = 0.14  # above the histogram, for each line of its legend
+FINER = 6  # points of a smooth contour for each of the posterior's grid
+PARTS = (  # of the inference gap, from below
+    ("approximation: best Gaussian", style.FIRST),
+    ("approximation: another mode is better", "#88AACC"),
+    ("amortization: encoder", style.POSITIVE),
+)
 
 
 def panels(arrays: Mapping[str, np.ndarray], images: np.ndarray) -> dict[str, dict[str, Any]]:
-    """The arguments of `posteriors`, for the images with the best, the median and the worst gap.
+    """The arguments of a row of `posteriors`: the images with the best, the median and the worst gap.
 
     Args:
         arrays: of each image, `<name>_image`, its index, and `<name>_<key>` of what `posteriors` needs;
@@ -31,162 +39,219 @@ def panels(arrays: Mapping[str, np.ndarray], images: np.ndarray) -> dict[str, di
         index = int(arrays[f"{name}_image"])
         keys = ("z1", "z2", "log_joint", "loc", "scale", "elbo")
         found[name] = {key: arrays[f"{name}_{key}"] for key in keys}
-        found[name]["picture"] = style.square(images)[index]
+        found[name]["picture"] = style.enlarged(images[index : index + 1], 28)[0]
         found[name]["log_likelihood"] = arrays["log_likelihood_test"][index]
     return found
 
 
-def posteriors(panels: Mapping[str, Mapping[str, Any]], title: str, data: str) -> Figure:
-    """Exact posteriors as contours, the encoder's Gaussian and q* over them, and the image in a corner.
+def posteriors(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], data: str) -> Figure:
+    """Exact posteriors as contours, the encoder's Gaussian and q* over them; a row for each model.
 
     Args:
-        panels: by name, `z1` (n1,), `z2` (n2,), `log_joint` (n2, n1), `loc` and `scale` (2, 2) and
-            `elbo` (2,) of the encoder's q and of q*, `picture` (side, side), `log_likelihood`.
+        rows: of each model and of three images, `z1` (n1,), `z2` (n2,), `log_joint` (n2, n1), `loc` and
+            `scale` (2, 2) and `elbo` (2,) of the encoder's q and of q*, `picture` (side, side),
+            `log_likelihood`.
     """
-    fig, cells = style.subplots(4.1 * len(panels), 5.3, 1, len(panels))
-    looks = ((style.SECOND, "-"), (style.FIRST, "--"))
-    for axes, (name, panel) in zip(cells, panels.items(), strict=True):
-        mass = np.exp(panel["log_joint"].astype(np.float64) - panel["log_joint"].max())
-        ordered = np.sort(mass.ravel())[::-1]
-        inside = ordered.cumsum() / ordered.sum()
-        levels = np.unique(ordered[np.searchsorted(inside, MASSES).clip(max=len(ordered) - 1)])
-        axes.contour(panel["z1"], panel["z2"], mass, levels=levels, colors="#444444", linewidths=1.2)
-        extremes = []
-        for (colour, dashes), loc, scale in zip(looks, panel["loc"], panel["scale"], strict=True):
-            size = 2 * DEVIATIONS * scale
-            axes.add_patch(Ellipse(loc, *size, fill=False, ec=colour, ls=dashes, lw=2.2))
-            axes.plot(*loc, "+", color=colour, ms=9, mew=2)
-            extremes += [loc - 1.3 * size / 2, loc + 1.3 * size / 2]
-        rows, columns = np.nonzero(mass >= levels[0])
-        corners = np.vstack([*extremes, np.column_stack([panel["z1"][columns], panel["z2"][rows]])])
-        low, high = corners.min(0), corners.max(0)
-        half = 0.58 * max(high - low)
-        centre = (low + high) / 2
-        axes.set(
-            xlim=(centre[0] - half, centre[0] + half), ylim=(centre[1] - half, centre[1] + half),
-            xlabel="$z_1$", ylabel="$z_2$", aspect="equal",
-        )  # fmt: skip
-        axes.xaxis.labelpad = 1  # clear of the caption
-        axes.locator_params(nbins=4)
-        exact, (encoder, best) = panel["log_likelihood"], panel["elbo"]
-        inference, approximation, amortization = (
-            round(float(gap), 2) + 0.0  # no minus zero
-            for gap in (exact - encoder, exact - best, best - encoder)
-        )
-        parts = f"approximation {approximation:.2f}, amortization {amortization:.2f}"
-        axes.set_title(f"{name} gap: {inference:.2f} nats\n{parts}", fontsize=10.5)
-        style.picture(axes.inset_axes((0.02, 0.78, 0.2, 0.2)), panel["picture"])
+    fig, cells = style.subplots(8.0, 2.85 * len(rows) + 0.9, len(rows), 3, squeeze=False)
+    for line, (name, images) in zip(cells, rows.items(), strict=True):
+        for axes, (which, image) in zip(line, images.items(), strict=True):
+            _posterior(axes, which, image)
+        line[0].set_ylabel(f"{name}\n$z_2$")
     handles = [
-        Line2D([], [], color="#444444", lw=1.2, label="exact posterior: 50, 90, 99 % of its mass"),
-        Line2D([], [], color=style.SECOND, lw=2.2, label="encoder's q, two standard deviations"),
-        Line2D([], [], color=style.FIRST, lw=2.2, ls="--", label="q* from there"),
+        Line2D([], [], color="#444444", lw=1.2, label="exact: 50, 90, 99 %"),
+        Line2D([], [], color=style.SECOND, lw=2.2, label="encoder's q, two s.d."),
+        Line2D([], [], color=style.FIRST, lw=2.2, ls="--", label="best Gaussian q* from there"),
     ]
-    style.legend_above(fig, handles, title)
+    style.legend_above(fig, handles)
     return style.finish(fig, f"binarized test images of {data}")
 
 
-def decomposition(table: pd.DataFrame, title: str, data: str) -> Figure:
+def _posterior(axes: Axes, which: str, image: Mapping[str, Any]) -> None:
+    log_mass = smooth((image["log_joint"] - image["log_joint"].max()).astype(np.float64).clip(min=-60))
+    z1, z2 = (
+        np.linspace(image[key][0], image[key][-1], size)
+        for key, size in (("z1", log_mass.shape[1]), ("z2", log_mass.shape[0]))
+    )
+    mass = np.exp(log_mass)
+    ordered = np.sort(mass.ravel())[::-1]
+    inside = ordered.cumsum() / ordered.sum()
+    levels = np.unique(np.log(ordered[np.searchsorted(inside, MASSES).clip(max=len(ordered) - 1)]))
+    axes.contour(z1, z2, log_mass, levels=levels, colors="#444444", linewidths=1.2, linestyles="-")
+    rows, columns = np.nonzero(log_mass >= levels[0])
+    drawn = [np.column_stack([z1[columns], z2[rows]])]
+    angles = np.linspace(0, 2 * np.pi, 60)
+    for (colour, dashes), loc, scale in zip(
+        ((style.SECOND, "-"), (style.FIRST, "--")), image["loc"], image["scale"], strict=True
+    ):
+        axes.add_patch(Ellipse(loc, *(2 * DEVIATIONS * scale), fill=False, ec=colour, ls=dashes, lw=2.2))
+        axes.plot(*loc, "+", color=colour, ms=9, mew=2)
+        drawn.append(loc + DEVIATIONS * scale * np.column_stack([np.cos(angles), np.sin(angles)]))
+    points = np.vstack(drawn)
+    low, high = points.min(0), points.max(0)
+    side = 1.16 * max(high - low)
+    corner = (low + high - side) / 2
+    axes.set(
+        xlim=(corner[0], corner[0] + side), ylim=(corner[1], corner[1] + side), xlabel="$z_1$", aspect="equal"
+    )
+    axes.locator_params(nbins=4)
+    axes.grid(False)
+    exact, (encoder, best) = image["log_likelihood"], image["elbo"]
+    decimals = 2 if exact - encoder < 10 else 1 if exact - encoder < 100 else 0
+    whole, approximation, amortization = (
+        style.number(float(gap), decimals) for gap in (exact - encoder, exact - best, best - encoder)
+    )
+    title = f"{which} gap: {whole} nats\napproximation {approximation}\namortization {amortization}"
+    axes.set_title(title, fontsize=9)
+    # the image stands in the corner that is the farthest from all that is drawn
+    share = 0.22
+    corners = [np.array([x, y]) for x in (0.01, 0.99 - share) for y in (0.99 - share, 0.01)]
+    shown = (points - corner) / side - share / 2
+    free = max(corners, key=lambda place: np.abs(shown - place).max(axis=1).min())
+    inset = axes.inset_axes((*free, share, share))
+    style.picture(inset, image["picture"])
+    inset.spines[:].set(visible=True, color="#999999")
+
+
+def smooth(values: np.ndarray) -> np.ndarray:
+    """(m, n) values between those of a grid, `FINER` times as many, by cubic convolution on both axes.
+
+    It is exact where they are quadratic, as the logarithm of a Gaussian is (Keys 1981).
+    """
+    t = np.arange(FINER)[:, None] / FINER
+    weights = np.stack(
+        [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2]
+    ) / 2  # fmt: skip
+    for _ in range(2):
+        ends = [3 * values[0] - 3 * values[1] + values[2], 3 * values[-1] - 3 * values[-2] + values[-3]]
+        padded = np.vstack([ends[:1], values, ends[1:]])
+        count = len(values) - 1
+        parts = sum(
+            weight[None] * padded[place : place + count, None] for place, weight in enumerate(weights)
+        )
+        values = np.vstack([np.asarray(parts).reshape(count * FINER, -1), values[-1:]]).T
+    return values
+
+
+def decomposition(tables: Mapping[str, pd.DataFrame], data: str) -> Figure:
     """The inference gap by class (nats per image), stacked: that of the best Gaussian, that of a worse mode
-    where ascent ends, that of the encoder.
+    where ascent ends, that of the encoder. A row for each model, a panel for each split.
 
     Args:
-        table: `split`, `class`, `approximation_of_better_start`, `approximation`, `amortization`, and
-            `inference_se`.
+        tables: of each model, `split`, `class`, `gap_images`, `approximation_of_better_start`,
+            `approximation`, `amortization`, and `inference_se`.
     """
-    splits = list(dict.fromkeys(table["split"]))
-    fig, cells = style.subplots(5.0 * len(splits), 4.4, 1, len(splits), sharey=True, squeeze=False)
-    cells[0, 0].set_ylabel("nats an image")
-    for axes, split in zip(cells[0], splits, strict=True):
-        rows = table[table["split"] == split]
-        places = np.arange(len(rows))
-        best = rows["approximation_of_better_start"].to_numpy()
-        stuck = rows["approximation"].to_numpy() - best
-        amortized = rows["amortization"].to_numpy()
-        axes.bar(places, best, 0.7, color=style.FIRST, label="approximation: of the best Gaussian")
-        label = "approximation: another mode is better"
-        axes.bar(places, stuck, 0.7, bottom=best, color="#88AACC", label=label)
-        axes.bar(
-            places, amortized, 0.7, bottom=best + stuck, color=style.POSITIVE, label="amortization",
-            yerr=rows["inference_se"], ecolor="#555555", capsize=2,
-        )  # fmt: skip
-        style.class_ticks(axes, [str(name) for name in rows["class"]])
-        axes.set(xlabel="class", title=f"{split}: {int(rows['gap_images'].sum())} images")
-        axes.grid(False, axis="x")
-    style.legend_above(fig, cells[0, 0].get_legend_handles_labels()[0][::-1], title)
-    return style.finish(fig, f"binarized {data}; bars: standard error of the whole gap")
+    splits = sorted({split for table in tables.values() for split in table["split"]})
+    width, height = style.PANEL
+    size = (width * min(len(splits), 2), (height - 1.1) * len(tables) + 0.9)
+    fig, cells = style.subplots(*size, len(tables), len(splits), sharey=True, sharex=True, squeeze=False)
+    for line, (name, table) in zip(cells, tables.items(), strict=True):
+        line[0].set_ylabel("nats per image")
+        for axes, split in zip(line, splits, strict=True):
+            rows = table[table["split"] == split]
+            places = np.arange(len(rows))
+            best = rows["approximation_of_better_start"].to_numpy()
+            heights = (best, rows["approximation"].to_numpy() - best, rows["amortization"].to_numpy())
+            bottom = np.zeros(len(rows))
+            for (label, colour), part in zip(PARTS, heights, strict=True):
+                axes.bar(places, part, 0.72, bottom=bottom, color=colour, ec="white", lw=0.4, label=label)
+                bottom = bottom + part
+            axes.errorbar(
+                places, bottom, rows["inference_se"], fmt="none", ecolor=style.QUIET, capsize=2, lw=1
+            )
+            style.class_ticks(axes, [str(name) for name in rows["class"]])
+            style.value_ticks(axes.yaxis)
+            axes.set_title(f"{name}, {int(rows['gap_images'].sum()):,} {split} images")
+            axes.grid(False, axis="x")
+    for axes in cells[-1]:
+        axes.set_xlabel("class")
+    style.legend_above(fig, cells[0, 0].get_legend_handles_labels()[0][: len(PARTS)])
+    return style.finish(fig, f"binarized {data}; bars: ± standard error of the whole gap")
 
 
-def gap_distribution(gaps: Mapping[str, np.ndarray], title: str, data: str) -> Figure:
+def gap_distribution(gaps: Mapping[str, Mapping[str, np.ndarray]], data: str) -> Figure:
     """How many images have which inference gap, and how much of all of it the worst images carry.
 
     Args:
-        gaps: by split, (N,) nats; gaps that sampling noise puts below `SMALLEST` count as `SMALLEST`.
+        gaps: by split and model, (N,) nats; gaps that sampling noise puts below `SMALLEST` count as that.
     """
-    fig, (density, carried) = style.subplots(10.4, 4.4, 1, 2)
-    largest = max(float(values.max()) for values in gaps.values())
-    edges = np.geomspace(SMALLEST, max(largest, 10 * SMALLEST), 61)
-    looks = ((style.FIRST, "-"), (style.SECOND, "--"))
-    for (split, values), (colour, dashes) in zip(gaps.items(), looks, strict=True):
-        shares = np.full(len(values), 1 / len(values))
-        density.hist(
-            values.clip(min=SMALLEST), edges, weights=shares, histtype="step", color=colour, ls=dashes, lw=2,
-            label=f"{split}: median {np.median(values):.2f}, mean {values.mean():.2f}",
+    fig, cells = style.panels(2 * len(gaps), style.PANEL[0], 3.2)
+    largest = max(float(values.max()) for models in gaps.values() for values in models.values())
+    edges = np.geomspace(SMALLEST, max(largest, 10 * SMALLEST), 51)
+    found = style.looks(list(next(iter(gaps.values()))))
+    for (split, models), density, carried in zip(gaps.items(), cells[::2], cells[1::2], strict=True):
+        for values, look in zip(models.values(), found.values(), strict=True):
+            line = {"color": look.colour, "ls": look.dashes, "lw": 1.8}
+            mean, shares = values.mean(), np.full(len(values), 1 / len(values))
+            density.hist(values.clip(min=SMALLEST), edges.tolist(), weights=shares, histtype="step", **line)
+            label = f"median {style.number(float(np.median(values)))}, mean {style.number(mean)}"
+            density.plot([], [], label=label, **line)
+            density.plot(
+                max(mean, SMALLEST), 0, look.marker, color=look.colour, ms=8, clip_on=False, zorder=4
+            )
+            falling = np.sort(values)[::-1].cumsum() / max(values.sum(), SMALLEST)
+            images = np.arange(1, len(values) + 1) / len(values)
+            worst = falling[max(1, round(WORST * len(values))) - 1]
+            label = f"worst {style.percent(WORST)} carry {style.percent(worst)}"
+            carried.plot(images, falling, label=label, **line)
+            carried.plot(WORST, worst, look.marker, color=look.colour, ms=7)
+        count = f"{len(next(iter(models.values()))):,} {split} images"
+        density.set(xscale="log", xlabel="log p(x) − ELBO (nats)", ylabel="share of images")
+        density.set_title(f"{count}; marks: means")
+        density.set_ylim(0, (1.2 + HEADROOM * len(models)) * density.dataLim.y1)
+        density.xaxis.set_major_formatter("{x:g}")
+        carried.set(xlabel="images, largest gap first", ylabel="share of the whole gap", title=count)
+        carried.set(xlim=(0, 1), ylim=(0, 1.02))
+        style.percent_ticks(carried.xaxis, carried.yaxis, density.yaxis)
+        density.legend(loc="upper left", fontsize=9.5)
+        carried.legend(loc="lower right", fontsize=9.5)
+    style.legend_above(fig, style.keys(found))
+    return style.finish(fig, f"binarized {data}; below {SMALLEST:g} nats counted at {SMALLEST:g}")
+
+
+def likelihood_maps(maps: Mapping[str, tuple[np.ndarray, np.ndarray]], extent: float, data: str) -> Figure:
+    """The mean log p(x) (nats) of the images at each place of the plane, a panel for each model.
+
+    Args:
+        maps: of each model, the images' posterior means (N, 2) and log p(x) (N,).
+    """
+    fig, cells = style.panels(len(maps), 4.2, 4.9, layout="compressed", sharex=True, sharey=True)
+    values = np.concatenate([value for _, value in maps.values()])
+    low, high = np.quantile(values, (0.02, 0.98))
+    colours = matplotlib.colormaps[style.RAMP].resampled(12)
+    for axes, (name, (means, value)) in zip(cells, maps.items(), strict=True):
+        x, y = means.T
+        drawn = axes.hexbin(
+            x, y, C=value, gridsize=int(np.clip(0.3 * len(value) ** 0.5, 14, 30)), cmap=colours,
+            extent=(-extent, extent) * 2, vmin=low, vmax=high, linewidths=0, antialiased=False,
         )  # fmt: skip
-        density.axvline(np.median(values), ymax=1 / HEADROOM, color=colour, ls=dashes, lw=1)
-        density.plot(max(values.mean(), SMALLEST), 0, "^", color=colour, ms=9, clip_on=False, zorder=4)
-        falling = np.sort(values)[::-1].cumsum() / max(values.sum(), SMALLEST)
-        images = np.arange(1, len(values) + 1) / len(values)
-        worst = falling[max(1, round(WORST * len(values))) - 1]
-        label = f"{split}: worst {WORST:.0%} carry {worst:.0%}"
-        carried.plot(images, falling, dashes, color=colour, label=label)
-        carried.plot(WORST, worst, "o", color=colour, ms=7)
-    density.set(xscale="log", xlabel="log p(x) − ELBO (nats)", ylabel="share of images")
-    density.set_title("lines: medians; triangles: means", fontsize=10)
-    density.set_ylim(0, HEADROOM * density.dataLim.y1)
-    density.xaxis.set_major_formatter("{x:g}")
-    carried.set(xlabel="images, largest gap first", ylabel="share of the whole gap")
-    carried.set(xlim=(0, 1), ylim=(0, 1.02))
-    for axis in (carried.xaxis, carried.yaxis, density.yaxis):
-        axis.set_major_formatter("{x:.0%}")
-    density.legend(loc="upper left", fontsize=9.5)
-    carried.legend(loc="lower right", fontsize=9.5)
-    counts = " and ".join(f"{len(values)} {split}" for split, values in gaps.items())
-    caption = f"{counts} images of binarized {data}; below {SMALLEST:g} nats counted at {SMALLEST:g}"
-    return style.finish(fig, caption, title)
+        style.latent_plane(axes, name, extent)
+    label = "mean log p(x) (nats)"
+    fig.colorbar(drawn, ax=cells, location="bottom", shrink=0.6, aspect=36, extend="both", label=label)
+    return style.finish(fig, f"at the posterior means of {len(value):,} binarized test images of {data}")
 
 
-def likelihood_map(means: np.ndarray, log_likelihood: np.ndarray, title: str, data: str) -> Figure:
-    """Posterior means (N, 2) coloured by log p(x) of their images, (N,) nats."""
-    fig, axes = style.subplots(7.6, 6.4)
-    low, high = np.quantile(log_likelihood, (0.02, 0.98))
-    points = style.scatter(axes, means, log_likelihood, cmap=style.RAMP, vmin=low, vmax=high, s=8)
-    style.latent_plane(axes, title, np.quantile(np.abs(means), 0.998) * 1.05)
-    fig.colorbar(points, ax=axes, shrink=0.85, extend="both").set_label("log p(x) (nats)")
-    return style.finish(fig, f"{len(means)} binarized test images of {data}")
-
-
-def ladder(elbo: Mapping[str, Any], exact: Mapping[str, Any]) -> list[tuple[str, float]]:
+def ladder(elbo: Mapping[str, Any], exact: Mapping[str, Any]) -> dict[str, float]:
     """The bounds in `elbo` (`elbo`, `iwae_<k>`) by rising k, and the `log_likelihood` in `exact`."""
     by_k = {1: elbo["elbo"]}
     by_k |= {int(key.removeprefix("iwae_")): elbo[key] for key in elbo if key.startswith("iwae_")}
-    steps = [(f"IWAE, k = {k}" if k > 1 else "ELBO", float(bound)) for k, bound in sorted(by_k.items())]
-    return [*steps, ("log p(x)", float(exact["log_likelihood"]))]
+    steps = {f"IWAE\nk = {k}" if k > 1 else "ELBO": float(bound) for k, bound in sorted(by_k.items())}
+    return steps | {"log p(x)\nexact": float(exact["log_likelihood"])}
 
 
-def bounds(values: Sequence[tuple[str, float]], title: str, data: str) -> Figure:
+def bounds(ladders: Mapping[str, Mapping[str, float]], data: str) -> Figure:
     """Lower bounds of the mean log-likelihood (nats per image), from the loosest to the exact value."""
-    fig, axes = style.subplots(7.0, max(3.5, 0.52 * len(values) + 1.5))
-    names, numbers = zip(*values, strict=True)
-    exact = numbers[-1]
-    places = np.arange(len(values))[::-1]
-    axes.hlines(places, numbers, exact, color="#bbbbbb", lw=2)
-    axes.scatter(numbers, places, s=60, color=[style.FIRST] * (len(values) - 1) + [style.SECOND], zorder=3)
-    for place, value in zip(places, numbers, strict=True):
-        above = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center", "fontsize": 9.5}
-        axes.annotate(f"{value:.2f}", (value, place), **above)
-    axes.axvline(exact, color=style.SECOND, lw=1.2, ls="--")
-    axes.set_yticks(places, names)
-    axes.set(xlabel="nats an image, mean over the test images", title=title)
-    axes.margins(x=0.12, y=0.22)
-    axes.grid(False, axis="y")
-    return style.finish(fig, f"binarized {data}")
+    steps = list(next(iter(ladders.values())))
+    fig, axes = style.subplots(1.3 * len(steps) + 2.4, 4.2)
+    values = np.array([[ladder[step] for step in steps] for ladder in ladders.values()])
+    low, high = values.min(), max(values.max(), values.min() + 1)
+    found = style.looks(list(ladders))
+    for (name, look), row in zip(found.items(), values, strict=True):
+        axes.plot(row, color=look.colour, ls=look.dashes, marker=look.marker, ms=7, lw=1, label=name)
+    axes.set_xticks(range(len(steps)), steps)
+    axes.set(ylabel="nats per image, mean", xlim=(-0.25, len(steps) - 0.3))
+    axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
+    for place, column in enumerate(values.T):
+        style.values_beside(axes, place, column.tolist(), 2, -8)
+    axes.grid(False, axis="x")
+    style.legend_above(fig, axes.get_legend_handles_labels()[0])
+    return style.finish(fig, f"binarized test images of {data}")

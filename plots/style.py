@@ -2,15 +2,18 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import matplotlib
 import matplotlib.patheffects as effects
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
+DPI = 120
 matplotlib.rcdefaults()  # ignore the matplotlibrc of this machine
 matplotlib.rcParams.update(
     {
@@ -24,12 +27,21 @@ matplotlib.rcParams.update(
         "grid.color": "#dddddd",
         "grid.linewidth": 0.6,
         "legend.frameon": False,
-        "figure.dpi": 120,
-        "figure.titlesize": 12,
-        "savefig.dpi": 120,
+        "figure.dpi": DPI,
+        "figure.titlesize": 13,
+        "savefig.dpi": DPI,
         "lines.linewidth": 2.0,
     }
 )
+
+
+class Look(NamedTuple):
+    """How a model's lines and points are drawn."""
+
+    colour: str
+    dashes: Any
+    marker: str
+
 
 # Paul Tol's "muted" scheme (https://sronpersonalpages.nl/~pault/), safe for colour-blind readers, and a
 # dark grey; figures that use it also write each class's name beside its points or lines.
@@ -37,92 +49,187 @@ CLASSES = (
     "#332288", "#88CCEE", "#117733", "#DDCC77", "#CC6677",
     "#AA4499", "#44AA99", "#999933", "#882255", "#555555",
 )  # fmt: skip
+# Of one model after the other: of that scheme too, darkest first, so that they differ in grey as well.
+LOOKS = (
+    Look("#332288", "-", "o"),
+    Look("#CC6677", (0, (5, 1.5)), "s"),
+    Look("#44AA99", (0, (1, 1)), "^"),
+    Look("#D1B13A", (0, (6, 1.5, 1, 1.5)), "D"),
+)
 FIRST, SECOND, REFERENCE = "#332288", "#CC6677", "#777777"
-NEGATIVE, POSITIVE = "#332288", "#EE9944"  # far apart in lightness as well
+POSITIVE = "#EE9944"  # far from FIRST in lightness as well
+QUIET = "#555555"  # of text beside the data
 INK = "Greys"  # of images: ink on paper
 RAMP = "cividis"
+PANEL = (4.6, 3.6)  # inches of one panel of two in a row
 
 
 def subplots(
-    width: float, height: float, rows: int = 1, columns: int = 1, **options: Any
+    width: float,
+    height: float,
+    rows: int = 1,
+    columns: int = 1,
+    layout: Literal["constrained", "compressed"] = "constrained",
+    **options: Any,
 ) -> tuple[Figure, Any]:
     """A figure (width and height in inches) and its axes, as matplotlib's `subplots` gives them.
 
-    It is laid out so that nothing overlaps or is cut off.
+    It is laid out so that nothing overlaps or is cut off; `compressed` is for axes of fixed aspect.
     """
-    fig = Figure(figsize=(width, height), layout="constrained")
+    fig = Figure(figsize=(width, height), layout=layout)
     return fig, fig.subplots(rows, columns, **options)
 
 
-def finish(fig: Figure, caption: str, title: str | None = None) -> Figure:
-    """Adds a title of the whole figure, and a line below everything that says which data it shows."""
-    if title:
-        fig.suptitle(title)
-    fig.supxlabel(caption, fontsize=8, color="#555555", x=0.99, ha="right")
+def panels(count: int, width: float, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels of that size in inches, two in a row."""
+    columns = min(count, 2)
+    rows = -(-count // columns)
+    fig, cells = subplots(width * columns, height * rows, rows, columns, squeeze=False, **options)
+    for cell in cells.flat[count:]:
+        cell.set_axis_off()
+    return fig, list(cells.flat[:count])
+
+
+def looks(names: Sequence[str]) -> dict[str, Look]:
+    """The look of each model."""
+    return dict(zip(names, itertools.cycle(LOOKS), strict=False))
+
+
+def finish(fig: Figure, caption: str) -> Figure:
+    """Adds a line below everything that says which data it shows."""
+    fig.supxlabel(caption, fontsize=9, color=QUIET, x=0.99, ha="right")
     return fig
 
 
-def legend_above(fig: Figure, handles: Sequence[Any], title: str) -> None:
-    """One legend for all axes, below the figure's title."""
-    options: dict[str, Any] = {"ncols": 3, "fontsize": 9.5, "title": title, "title_fontsize": 12}
-    fig.legend(handles=handles, loc="outside upper center", **options)
+def legend_above(fig: Figure, handles: Sequence[Any]) -> None:
+    """One legend for all axes, above them, in one line if that is wide enough."""
+    letters = sum(len(str(handle.get_label())) + 6 for handle in handles)
+    columns = len(handles) if letters < 11.5 * fig.get_figwidth() else -(-len(handles) // 2)
+    fig.legend(handles=handles, loc="outside upper center", ncols=columns, fontsize=10.5)
+
+
+def keys(found: Mapping[str, Look], *, lines: bool = True) -> list[Line2D]:
+    """The legend's entries of models: their lines or their markers."""
+    return [
+        Line2D([], [], color=look.colour, ls=look.dashes, label=name)
+        if lines
+        else Line2D([], [], color=look.colour, ls="", marker=look.marker, ms=7, label=name)
+        for name, look in found.items()
+    ]
+
+
+def number(value: float, decimals: int = 2, *, sign: bool = False) -> str:
+    """A number with a minus sign and commas between thousands; no minus zero."""
+    return f"{round(value, decimals) + 0.0:{'+' if sign else ''},.{decimals}f}".replace("-", "−")
+
+
+def percent(share: float, decimals: int = 0) -> str:
+    """A share as a percentage."""
+    return f"{share * 100:.{decimals}f} %"
+
+
+def percent_ticks(*axes: Axis) -> None:
+    """Ticks of shares."""
+    for axis in axes:
+        axis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
+
+
+def count_ticks(axis: Axis) -> None:
+    """Ticks at round whole numbers, as 5, 10, 15, 20."""
+    axis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+
+
+def round_counts(largest: int) -> list[int]:
+    """Round whole numbers from 0 or 1 on, as ticks of an axis that is longer."""
+    return [int(tick) for tick in MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]).tick_values(0, largest)]
+
+
+def value_ticks(axis: Axis) -> None:
+    """Ticks at round values, as 0, 5, 10."""
+    axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+
+
+def values_beside(axes: Axes, x: float, values: Sequence[float], decimals: int, shift: float = 0) -> None:
+    """Each value (N,) as text to the right of x, `shift` points higher, none over another."""
+    low, high = axes.get_ylim()
+    apart = 14 / 72 * (high - low) / (0.72 * axes.figure.bbox.height / DPI)
+    order = np.argsort(values, kind="stable")
+    places = np.asarray(values, dtype=float)[order]
+    for _ in range(100):
+        for place, overlap in enumerate(apart - np.diff(places)):
+            if overlap > 0:
+                places[place : place + 2] += np.array([-0.5, 0.5]) * (apart - np.diff(places)[place])
+    for place, y in zip(order, places, strict=True):
+        axes.annotate(
+            number(values[place], decimals), (x, y), (8, shift), textcoords="offset points", va="center",
+            fontsize=10, bbox={"fc": "white", "ec": "none", "pad": 0.6}, annotation_clip=False,
+        )  # fmt: skip
 
 
 def picture(axes: Axes, image: np.ndarray) -> None:
     """An image (H, W) in [0, 1], ink on paper, without ticks."""
-    axes.imshow(image, cmap=INK, vmin=0, vmax=1, interpolation="nearest")
+    axes.imshow(shades(image), cmap=INK, vmin=0, vmax=1, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
 
 
-def tile(images: np.ndarray, columns: int, gap: int = 0) -> np.ndarray:
-    """One image of the images (N, H, W), row by row, `gap` light grey pixels apart."""
-    count, height, width = images.shape
-    rows = -(-count // columns)
-    padding = ((0, rows * columns - count), (0, gap), (0, gap))
-    cells = np.pad(images, padding, constant_values=0.12).reshape(rows, columns, height + gap, width + gap)
-    return cells.transpose(0, 2, 1, 3).reshape(rows * (height + gap), -1)[: -gap or None, : -gap or None]
+def shades(image: np.ndarray) -> np.ndarray:
+    """Values in [0, 1], rounded to 8 shades: the files are small, and no eye sees it."""
+    return np.round(image * 7) / 7
 
 
-def square(images: np.ndarray) -> np.ndarray:
-    """Flat images (N, side²) as (N, side, side)."""
+def enlarged(images: np.ndarray, pixels: int) -> np.ndarray:
+    """Flat images (N, side²) as (N, s, s), s a whole multiple of their side and near to `pixels`."""
     side = round(images.shape[1] ** 0.5)
-    return images.reshape(len(images), side, side)
+    times = max(1, round(pixels / side))
+    square = shades(images).reshape(len(images), side, side)
+    return square.repeat(times, axis=1).repeat(times, axis=2)
 
 
-def short(name: str) -> str:
-    """A class name short enough for a tick."""
-    return name if len(name) <= 10 else f"{name[:9]}…"
+def canvas(ink: np.ndarray) -> tuple[Figure, Axes]:
+    """A figure whose pixels are those of `ink` (H, W) in [0, 1], and axes with their coordinates."""
+    height, width = ink.shape
+    fig = Figure(figsize=(width / DPI, height / DPI))
+    axes = fig.add_axes((0, 0, 1, 1))
+    axes.imshow(ink, cmap=INK, vmin=0, vmax=1, interpolation="nearest", extent=(0, width, height, 0))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.set_axis_off()
+    return fig, axes
 
 
-def class_ticks(axes: Axes, names: Sequence[str], rotation: int = 60, *, both: bool = False) -> None:
+def canvas_caption(axes: Axes, text: str) -> None:
+    """The line below everything that says which data a canvas shows."""
+    width, height = axes.get_xlim()[1], axes.get_ylim()[0]
+    axes.text(width - 10, height - 6, text, ha="right", va="bottom", fontsize=9, color=QUIET)
+
+
+def short(name: str, letters: int = 12) -> str:
+    """A name short enough for a tick."""
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"
+
+
+def class_ticks(axes: Axes, names: Sequence[str], rotation: int = 45, *, both: bool = False) -> None:
     """A tick at 0, 1, … for each class, on the x axis or both; `rotation` (degrees) is that of long names."""
     ticks, labels = range(len(names)), [short(name) for name in names]
     long = max(map(len, names)) > 2
-    axes.set_xticks(ticks, labels, rotation=rotation if long else 0, ha="right" if long else "center")
+    axes.set_xticks(ticks, labels, rotation=rotation if long else 0, ha="right" if long else "center",
+                    rotation_mode="anchor")  # fmt: skip
     if both:
         axes.set_yticks(ticks, labels)
 
 
-def latent_plane(axes: Axes, title: str, reach: float | None = None) -> None:
-    """Labels and scale of a plane of latents, from -reach to reach where that is given."""
-    limits = {} if reach is None else {"xlim": (-reach, reach), "ylim": (-reach, reach)}
-    axes.set(xlabel="$z_1$", ylabel="$z_2$", title=title, aspect="equal", **limits)
+def latent_plane(axes: Axes, title: str, reach: float) -> None:
+    """Labels and scale of a plane of latents, from -reach to reach."""
+    limits = (-reach, reach)
+    axes.set(xlabel="$z_1$", ylabel="$z_2$", title=title, aspect="equal", xlim=limits, ylim=limits)
+    axes.grid(False)
 
 
-def scatter(axes: Axes, points: np.ndarray, values: np.ndarray, **options: Any) -> PathCollection:
-    """Points (N, 2) coloured by `values` (N,), drawn in random order so that no class hides another."""
-    order = np.random.default_rng(0).permutation(len(points))
-    x, y = points[order].T
-    return axes.scatter(x, y, c=values[order], linewidths=0, **options)
-
-
-def outlined_text(axes: Axes, x: float, y: float, text: str, size: float, outline: float) -> None:
-    """Bold text with a white outline of so many points, readable on any ground."""
-    axes.text(
-        x, y, text, fontsize=size, fontweight="bold", color="black", ha="center", va="center",
-        path_effects=[effects.withStroke(linewidth=outline, foreground="white")],
-    )  # fmt: skip
+def outlined_text(axes: Axes, x: float, y: float, text: str, size: float, **options: Any) -> None:
+    """Bold text with a white outline, readable on any ground."""
+    outline = [effects.withStroke(linewidth=3.5, foreground="white")]
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontweight": "bold", "zorder": 6} | options
+    axes.text(x, y, text, fontsize=size, path_effects=outline, **style)
 
 
 def densest(points: np.ndarray, labels: np.ndarray) -> dict[int, np.ndarray]:
@@ -139,19 +246,34 @@ def densest(points: np.ndarray, labels: np.ndarray) -> dict[int, np.ndarray]:
     return places
 
 
-def spread(places: Mapping[Any, np.ndarray], apart: float) -> dict[Any, np.ndarray]:
-    """Places (2,) of texts in a figure, moved until any two are `apart`, so that all can be read."""
-    moved = {key: np.asarray(place, dtype=float) for key, place in places.items()}
+def spread(
+    places: Mapping[Any, np.ndarray], sizes: Mapping[Any, tuple[float, float]], reach: float = np.inf
+) -> dict[Any, np.ndarray]:
+    """Centres (2,) of texts, moved until no two overlap and none is beyond `reach`, so that all can be read.
+
+    Args:
+        sizes: width and height of each text, in the units of `places`.
+    """
+    half = {key: np.asarray(size, dtype=float) / 2 for key, size in sizes.items()}
+    limit = {key: np.maximum(reach - half[key], 0) for key in places}
+    moved = {key: np.clip(np.asarray(place, float), -limit[key], limit[key]) for key, place in places.items()}
     for _ in range(1000):
         settled = True
         for first, second in itertools.combinations(moved, 2):
             offset = moved[second] - moved[first]
-            distance = float(np.linalg.norm(offset))
-            if distance < apart * 0.999:
-                direction = offset / distance if distance else np.array([1.0, 0.0])
-                step = direction * (apart - distance) / 2
-                moved[first], moved[second] = moved[first] - step, moved[second] + step
+            overlap = half[first] + half[second] - np.abs(offset)
+            if (overlap > 1e-6).all():
+                axis = int(overlap.argmin())
+                step = np.zeros(2)
+                step[axis] = (overlap[axis] / 2 + 1e-9) * (1 if offset[axis] >= 0 else -1)
+                moved[first] = np.clip(moved[first] - step, -limit[first], limit[first])
+                moved[second] = np.clip(moved[second] + step, -limit[second], limit[second])
                 settled = False
         if settled:
             break
     return moved
+
+
+def text_size(text: str, points: float, scale: float) -> tuple[float, float]:
+    """About the width and height of a text of that font size, where a unit of data is `scale` inches long."""
+    return (0.68 * max(len(text), 1) + 0.3) * points / 72 / scale, 1.25 * points / 72 / scale

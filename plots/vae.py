@@ -1,98 +1,189 @@
-"""What a VAE of images learned: its curves, its samples, and its plane of latents."""
+"""What VAEs of images learned: their curves, their decoded images, and their plane of latents."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.patches import Rectangle
 
 from plots import style
 
-
-def reconstructions(
-    images: np.ndarray, decoded: np.ndarray, names: Sequence[str], name: str, data: str
-) -> Figure:
-    """Binary images (N, pixels) above the decoder's means (N, pixels) at the means of their posteriors."""
-    fig, axes = style.subplots(1.25 * len(images) + 1.1, 3.7, 2, len(images))
-    for row, label, pictures in zip(axes, ("data", "decoded"), (images, decoded), strict=True):
-        row[0].set_ylabel(label)
-        for cell, picture in zip(row, style.square(pictures), strict=True):
-            style.picture(cell, picture)
-            cell.spines[:].set(visible=True, color="#bbbbbb")
-    for cell, title in zip(axes[0], names, strict=True):
-        cell.set_title(title)
-    return style.finish(fig, f"binarized test images of {data}", f"Images and their reconstructions: {name}")
+LETTERS = "ABCDE"  # of pairs of classes on the map
+TILE = 56  # pixels a side, about, of a decoded image
+PLANE = 560  # of a panel
+MANY, DOT = 2000, 3  # from so many points on, each is a square of so many pixels
 
 
-def elbo_curves(training: pd.DataFrame, notebook: pd.DataFrame | None, name: str, data: str) -> Figure:
-    """Train and test ELBO (nats per image) by epoch, over the notebook's where it trained on the same data.
+def elbo_curves(trainings: Mapping[str, pd.DataFrame], notebook: pd.DataFrame | None, data: str) -> Figure:
+    """Test and train ELBO by epoch, over the notebook's where that trained on the same data.
 
     Args:
-        training, notebook: columns `epoch`, `train_elbo`, `test_elbo`.
+        trainings, notebook: columns `epoch`, `train_elbo`, `test_elbo`.
     """
-    fig, axes = style.subplots(7.5, 4.6)
-    runs = [(training, name, style.FIRST, style.SECOND, 2.2)]
+    fig, cells = style.panels(2, *style.PANEL, sharey=True)
+    runs = [(table, name, look) for (name, table), look in zip(
+        trainings.items(), style.looks(list(trainings)).values(), strict=True)]  # fmt: skip
     if notebook is not None:
-        runs.insert(0, (notebook, "reference notebook", style.REFERENCE, style.REFERENCE, 1.3))
-    for table, label, train, test, width in runs:
-        for split, colour, dashes in (("train", train, "--"), ("test", test, "-")):
-            marker = "o" if len(table) == 1 else None
-            axes.plot(
-                table["epoch"], table[f"{split}_elbo"], dashes, color=colour, lw=width, marker=marker,
-                label=f"{label}, {split}: {table[f'{split}_elbo'].iloc[-1]:.1f} at the end",
-            )  # fmt: skip
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="epoch", ylabel="ELBO (nats an image)", title=f"ELBO by epoch: {name}")
+        runs.insert(0, (notebook, "reference", style.Look(style.REFERENCE, "-", "x")))
     # the first epochs would flatten the rest; what lies below the frame is in the csv
     later = np.concatenate([table[["train_elbo", "test_elbo"]].to_numpy()[1:].ravel() for table, *_ in runs])
     if len(later):
         low, high = later.min(), max(later.max(), later.min() + 1)
-        axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
-    axes.legend(loc="lower right", fontsize=10)
+        cells[0].set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+    for axes, split in zip(cells, ("test", "train"), strict=True):
+        for table, name, look in runs:
+            axes.plot(
+                table["epoch"], table[f"{split}_elbo"], color=look.colour, ls=look.dashes, lw=1.4,
+                marker=look.marker, ms=4, label=name,
+            )  # fmt: skip
+        epochs = max(len(table) for table, *_ in runs)
+        axes.set_xlim(0, 1.22 * epochs)  # with room for the last values
+        style.values_beside(axes, epochs, [table[f"{split}_elbo"].iloc[-1] for table, *_ in runs], 1)
+        axes.set_xticks([tick for tick in style.round_counts(epochs) if tick <= epochs])
+        axes.set(xlabel="epoch", title=f"{split} images")
+    cells[0].set_ylabel("ELBO (nats per image)")
+    style.legend_above(fig, cells[0].get_legend_handles_labels()[0])
     return style.finish(fig, f"binarized {data}")
 
 
-def samples(decoded: np.ndarray, columns: int, name: str, data: str) -> Figure:
-    """The decoder's means (N, pixels) at latents drawn from the prior."""
-    return _images(decoded, columns, (7.0, 7.4), f"Decoded samples of the prior: {name}", data)
+def reconstructions(
+    images: np.ndarray, decoded: Mapping[str, np.ndarray], names: Sequence[str], data: str
+) -> Figure:
+    """Binary images (N, pixels) above each model's means (N, pixels), decoded at the posterior's mean."""
+    rows = {"data": images, **decoded}
+    left, gap, top = 20 + 13 * max(map(len, rows)), 12, 40
+    tiles = {name: style.enlarged(pictures, 84) for name, pictures in rows.items()}
+    step = tiles["data"].shape[1] + gap
+    ink = np.zeros((top + step * len(rows) + 28, left + step * len(images)))
+    for row, pictures in enumerate(tiles.values()):
+        for column, picture in enumerate(pictures):
+            y, x = top + row * step, left + column * step
+            ink[y - 1 : y + step - gap + 1, x - 1 : x + step - gap + 1] = 0.25
+            ink[y : y + step - gap, x : x + step - gap] = picture
+    fig, axes = style.canvas(ink)
+    middle = (step - gap) / 2
+    for row, name in enumerate(rows):
+        axes.text(left - 12, top + row * step + middle, name, ha="right", va="center")
+    for column, name in enumerate(names):
+        axes.text(left + column * step + middle, top - 8, style.short(name, 9), ha="center", va="bottom",
+                  fontsize=11 if max(map(len, names)) < 6 else 9)  # fmt: skip
+    style.canvas_caption(axes, f"binarized test images of {data}")
+    return fig
 
 
-def latent_means(means: np.ndarray, labels: np.ndarray, names: Sequence[str], name: str, data: str) -> Figure:
-    """Posterior means (N, 2) coloured by class, each class's name where it is densest."""
-    fig, axes = style.subplots(7.6, 7.2)
-    style.scatter(axes, means, np.array(style.CLASSES)[labels], s=7, alpha=0.6, rasterized=True)
-    apart = 0.045 * float(np.ptp(means, axis=0).max())  # the height of a name
-    for label, (x, y) in style.spread(style.densest(means, labels), apart).items():
-        style.outlined_text(axes, x, y, names[label], size=15, outline=4)
-    style.latent_plane(axes, f"Posterior means by class: {name}")
-    return style.finish(fig, f"{len(means)} binarized test images of {data}")
+def plane(
+    means: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    pairs: pd.DataFrame,
+    decoded: np.ndarray,
+    extent: float,
+    name: str,
+    data: str,
+) -> Figure:
+    """Two maps of one square of latents: posterior means (N, 2) by class, and decoded means (n², pixels).
 
-
-def latent_grid(decoded: np.ndarray, extent: float, name: str, data: str) -> Figure:
-    """The decoder's means (n², pixels) over a square of latents from -extent to extent.
-
-    The first row is that of the largest z_2, so that it lies on top.
+    Args:
+        pairs: `first`, `second`, `images` and `share` confused, `z1`, `z2`; the most confused first.
+        decoded: at the centres of n² cells; the first row is that of the largest z_2, and lies on top.
     """
     columns = round(len(decoded) ** 0.5)
-    fig, axes = style.subplots(7.4, 7.6)
-    reach = extent * columns / (columns - 1)  # the latents are those of the cells' centres
-    canvas = style.tile(style.square(decoded), columns)
-    axes.imshow(canvas, cmap=style.INK, vmin=0, vmax=1, extent=(-reach, reach, -reach, reach))
-    axes.grid(False)
-    style.latent_plane(axes, f"Decoded latents: {name}")
-    return style.finish(fig, f"trained on binarized {data}")
+    tiles = style.enlarged(decoded, PLANE // columns)
+    side = tiles.shape[1] * columns  # pixels of a panel, a whole multiple of those of an image
+    shape = (columns, columns, *tiles.shape[1:])
+    ink = tiles.reshape(shape).transpose(0, 2, 1, 3).reshape(side, side)
+    listed = [
+        (letter, row)
+        for letter, row in zip(LETTERS, pairs[pairs["images"] > 0].to_dict("records"), strict=False)
+    ]
+    long = max(map(len, names)) > 2
+    a_row = 3 if long else 5
+    left, top, gap, bottom = 62, 40, 78, 92 + 24 * -(-len(listed) // a_row) + 30
+    width, height = left + 2 * side + gap + 20, top + side + bottom
+    fig = Figure(figsize=(width / style.DPI, height / style.DPI))
+    points, grid = (
+        fig.add_axes((x / width, bottom / height, side / width, side / height))
+        for x in (left, left + side + gap)
+    )
+    _scatter(points, means, np.array(style.CLASSES)[labels % len(style.CLASSES)], extent, side)
+    scale = side / style.DPI / (2 * extent)
+    texts = {("pair", letter): (letter, np.array([row["z1"], row["z2"]])) for letter, row in listed}
+    texts |= {("class", names[label]): (style.short(names[label]), place)
+              for label, place in style.densest(means, labels).items()}  # fmt: skip
+    sizes = {key: style.text_size(text, 15 if key[0] == "class" and not long else 12, scale)
+             for key, (text, _) in texts.items()}  # fmt: skip
+    for key, (x, y) in style.spread({key: place for key, (_, place) in texts.items()}, sizes, extent).items():
+        if key[0] == "pair":
+            box = {"boxstyle": "square,pad=0.2", "fc": "white", "ec": "black", "lw": 1.2}
+            points.text(
+                x, y, key[1], ha="center", va="center", fontsize=10.5, weight="bold", bbox=box, zorder=7
+            )
+        else:
+            style.outlined_text(points, x, y, texts[key][0], size=12 if long else 15)
+    outside = float((np.abs(means) > extent).any(axis=1).mean())
+    where = f", {style.percent(outside, 1)} outside" if outside >= 0.0005 else ""
+    style.latent_plane(points, f"{name}: posterior means by class{where}", extent)
+    grid.imshow(ink, cmap=style.INK, vmin=0, vmax=1, interpolation="nearest", extent=(-extent, extent) * 2)
+    style.latent_plane(grid, f"{name}: decoded latents", extent)
+    heading = "Classes most often confused by their nearest neighbours (share of both classes' images):"
+    fig.text(left / width, (bottom - 66) / height, heading if listed else "", fontsize=10.5, va="top")
+    for number, (letter, row) in enumerate(listed):
+        pair = f"{style.short(row['first'])} and {style.short(row['second'])}"
+        x = left + number % a_row * (width - left) / a_row
+        y = bottom - 92 - 24 * (number // a_row)
+        text = f"{letter}  {pair}: {style.percent(row['share'])}"
+        fig.text(x / width, y / height, text, fontsize=10.5, va="top")
+    caption = f"{len(means):,} binarized test images of {data}"
+    fig.text(1 - 20 / width, 8 / height, caption, ha="right", va="bottom", fontsize=9, color=style.QUIET)
+    return fig
 
 
-def interpolations(decoded: np.ndarray, steps: int, name: str, data: str) -> Figure:
-    """The decoder's means (rows · steps, pixels) on straight lines between latents of the prior."""
-    size = (8.0, 8.0 * (len(decoded) // steps) / steps + 0.9)
-    return _images(decoded, steps, size, f"Straight lines between pairs of latents: {name}", data)
+def _scatter(axes: Axes, points: np.ndarray, colours: np.ndarray, extent: float, side: int) -> None:
+    """Points (N, 2) in random order, so that no class hides another; many on a lattice, for a small file."""
+    order = np.random.default_rng(0).permutation(len(points))
+    if len(points) < MANY:
+        x, y = points[order].T
+        axes.scatter(x, y, c=colours[order], s=20 * (MANY / len(points)) ** 0.4, linewidths=0)
+        return
+    count = side // DOT
+    cells = np.floor((points[order] + extent) / (2 * extent) * count).astype(int)
+    inside = ((cells >= 0) & (cells < count)).all(axis=1)
+    lattice = np.ones((count, count, 3))
+    lattice[cells[inside, 1], cells[inside, 0]] = to_rgba_array(colours[order][inside])[:, :3]
+    square = (-extent, extent) * 2
+    axes.imshow(lattice, origin="lower", extent=square, interpolation="nearest")
 
 
-def _images(decoded: np.ndarray, columns: int, size: tuple[float, float], title: str, data: str) -> Figure:
-    fig, axes = style.subplots(*size)
-    style.picture(axes, style.tile(style.square(decoded).astype(float), columns, gap=2))
-    axes.set_title(title)
-    axes.set_axis_off()
-    return style.finish(fig, f"trained on binarized {data}")
+def verdicts(decoded: np.ndarray, table: pd.DataFrame, columns: int, title: str, data: str) -> Figure:
+    """Decoded means (N, pixels), the classifier's verdict below each; unsure ones have a bold frame.
+
+    Args:
+        table: `verdict`, `confidence` and `sure` of each image, in their order.
+    """
+    tiles = style.enlarged(decoded, TILE)
+    side, top, left = tiles.shape[1], 44, 12
+    across, down = side + 18, side + 30
+    ink = np.zeros((top + -(-len(tiles) // columns) * down + 26, left + columns * across))
+    places = [(top + at // columns * down, left + at % columns * across) for at in range(len(tiles))]
+    for (y, x), tile in zip(places, tiles, strict=True):
+        ink[y : y + side, x : x + side] = tile
+    fig, axes = style.canvas(ink)
+    found = table[["verdict", "confidence", "sure"]].itertuples(index=False)
+    for (y, x), (verdict, confidence, sure) in zip(places, found, strict=True):
+        frame = Rectangle(
+            (x - 0.5, y - 0.5), side + 1, side + 1, fill=False, ec="#bbbbbb" if sure else "#9a3546",
+            lw=0.6 if sure else 2.2, antialiased=False,
+        )  # fmt: skip
+        axes.add_patch(frame)
+        text = f"{style.short(verdict, 8)}{'' if sure else '?'}: {confidence * 100:.0f}"
+        axes.text(
+            round(x + side / 2), y + side + 4, text, ha="center", va="top",
+            fontsize=8 if len(text) < 10 else 6,
+            color="black" if sure else "#9a3546", fontweight="normal" if sure else "bold",
+        )  # fmt: skip
+    axes.text(left, 12, title, fontsize=13, va="top")
+    style.canvas_caption(axes, f"class and confidence in % by classifier.images; model of binarized {data}")
+    return fig

@@ -1,4 +1,4 @@
-"""Stage render_classifiers: the figures of both classifiers: their training and their predictions."""
+"""Stage render_classifiers: how one classifier learned, and what both predict."""
 
 import numpy as np
 import pandas as pd
@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from elbo.determinism import prepare
 from elbo.models.classifier import Classifier
 from pages.figures import write_figures
+from pages.names import dataset_title
 from plots import classifier as plots
 from stages.schema import Params
 from workflow.core import dataset
@@ -29,35 +30,29 @@ def main() -> None:
 
 
 def annuli(batch_size: int) -> dict[str, Figure]:
-    """The points, the curves, and the surface of probability before and after training."""
+    """The curves, and the surface of probability before and after training, with the points."""
     data = dataset.load("data/annuli.npz")
     points, labels = data.features["train"], data.labels["train"]
-    before, after = (
-        Classifier.from_weights(*read_weights(f"models/classifier/{name}.safetensors"))
-        for name in ("annuli_untrained", "annuli")
-    )
-    surfaces = [("before training", surface(before)), ("after training", surface(after))]
+    surfaces = {
+        title: surface(Classifier.from_weights(*read_weights(f"models/classifier/{name}.safetensors")))
+        for title, name in (("before training", "annuli_untrained"), ("after training", "annuli"))
+    }
     training = read_csv(f"{REPORTS}/annuli/training.csv")
     full = batch_size >= len(points)
     return {
-        "data": plots.points(points, labels, data.classes),
-        "curves": plots.curves(training, "Classifying the annuli", data.title, steps=full),
+        "curves": plots.curves(training, f"{len(points):,} points", steps=full),
         "probability": plots.probability(surfaces, EXTENT, points, labels, data.classes),
     }
 
 
 def images() -> dict[str, Figure]:
-    """The curves of training and the confusion matrix."""
+    """The confusion matrix."""
     data = dataset.load("data/binarized.npz")
-    training, names = read_csv(f"{REPORTS}/images/training.csv"), list(data.classes)
+    names = list(data.classes)
     table = read_csv(f"{REPORTS}/images/predictions.csv", dtype=str)
     counts = pd.crosstab(table["actual"], table["predicted"]).reindex(names, columns=names, fill_value=0)
-    return {
-        "curves": plots.curves(training, "Classifying the binarized images", f"binarized {data.title}"),
-        "confusion": plots.confusion(
-            counts.to_numpy(), data.classes, "classifier.images, a network on the pixels", data.title
-        ),
-    }
+    title = dataset_title(data.name, data.fallback_for)
+    return {"confusion": plots.confusion({"classifier.images": counts.to_numpy()}, names, title)}
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Stage render_quadratic@NAME: the losses and paths of a quadratic's optimizers."""
+"""Stage render_quadratic@NAME: the path and the losses of a quadratic's optimizers."""
 
 from pages.figures import write_figures
 from plots import quadratic as plots
@@ -13,12 +13,6 @@ def main(name: str) -> None:
     trajectory, losses, comparison = (
         read_csv(f"reports/quadratic/{name}/{table}.csv") for table in ("trajectory", "losses", "comparison")
     )
-    title = name.replace("_", "-")
-    draw = plots.path if len(a) == 2 else plots.coordinates
-    figures = {
-        "path": draw(trajectory, a, lr, title),
-        "loss": plots.loss(trajectory, lr, title),
-        "optimizers": plots.optimizers(losses, comparison, title),
-    }
+    figures = {"optimizers": plots.optimizers(trajectory, losses, comparison, a, lr)}
     write_figures(f"reports/figures/quadratic/{name}", figures)
-    say(f"{name}: {len(figures)} figures in reports/figures/quadratic/{name}")
+    say(f"{name}: reports/figures/quadratic/{name}/optimizers.png")
