@@ -86,7 +86,7 @@ def test_a_loss_that_falls_below_the_floor_ends_there_with_a_mark() -> None:
     trajectory = pd.DataFrame({"iteration": [0, 1], "x1": [1.0, 0.0], "x2": [1.0, 0.0]})
     _, axes = quadratic.optimizers(trajectory, losses, table, [1.0, 1.0], 0.1).axes
     line = next(line for line in axes.lines if str(line.get_label()).startswith("Adam"))
-    assert np.allclose(np.asarray(line.get_xydata(), dtype=float), [[0, 0], [1, -10], [1.5, -20]])
+    assert np.asarray(line.get_xydata(), dtype=float).tolist() == [[0, 0], [1, -10], [1.5, -20]]
     marks = [np.asarray(mark.get_xdata()).tolist() for mark in axes.lines if mark.get_marker() == "v"]
     assert [1.5] in marks
 
