@@ -100,7 +100,8 @@ def to_html(markdown: str, folder: Path) -> tuple[str, list[tuple[str, str, str]
     parser.add_render_rule("image", _picture(folder))
     parser.add_render_rule("table_open", lambda *_: '<div class="wide"><table>\n')
     parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
-    unbroken = r"(?<=\d) (?=[±%])|(?<=±) (?=\d)|(?<=\[Figure) (?=\d)"  # spaces at which no line may end
+    # spaces at which no line may end; a narrow table may put "± …" below its number
+    unbroken = r"(?<=\d) (?=%)|(?<=±) (?=\d)|(?<=\[Figure) (?=\d)"
     tokens = parser.parse(re.sub(unbroken, "\u00a0", markdown))
     headings = [
         (token.tag, str(token.attrs["id"]), tokens[place + 1].content)
