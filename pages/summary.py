@@ -89,8 +89,9 @@ def markdown() -> list[str]:
     table = [f"| | {' | '.join(vae)} |", "| --- |" + " ---: |" * len(vae)]
     table += [f"| {row.label} | {' | '.join(row.cells)} |" for row in found.values()]
     for name, metrics in classifiers().items():
-        text = f"accuracy {metrics['accuracy']:.2%}, negative log-likelihood {metrics['nll']:.5f} nats"
-        table += ["", f"Classifier `{name}`: {text} ({metrics['examples']} examples, {metrics['split']})."]
+        text = f"accuracy {share(metrics['accuracy'], 2)}, negative log-likelihood {metrics['nll']:.5f} nats"
+        examples = f"{number(metrics['examples'], 0)} examples"
+        table += ["", f"Classifier `{name}`: {text} ({examples}, {metrics['split']})."]
     return table
 
 
