@@ -60,7 +60,9 @@ def experiments() -> dict[str, Row]:
 
 def variants(row: Row) -> dict[str, Row]:
     """Each variant's params and metrics; `vae.tuned.lr` is called `vae.lr`, and `tuned.elbo` `elbo`."""
-    own = {name: re.compile(rf"^(vae\.)?{name}\.") for name in read_yaml()["vae"]}
+    params = read_yaml()
+    # a metric is called NAME.…, a param of a section of that name as well
+    own = {name: re.compile(rf"^(vae\.{'' if name in params else '|'}){name}\.") for name in params["vae"]}
     return {
         name: {prefix.sub(r"\1", key): value for key, value in row.items() if prefix.match(key)}
         for name, prefix in own.items()

@@ -16,8 +16,14 @@ Settings = dict[str, str]  # a value by key
 def parse(text: str) -> dict[str, list[str]]:
     """The values of each key in `a.b=1,2 c.d=[3,4],[5,6]`."""
     keys: dict[str, list[str]] = {}
-    for word in shlex.split(text):
+    try:
+        words = shlex.split(text)
+    except ValueError as error:  # a quote that is not closed
+        raise UserError(f"{text}: {error}: {USAGE}") from None
+    for word in words:
         key, _, values = word.partition("=")
+        if key in keys:
+            raise UserError(f"{key} is given twice; give its values once, with commas: {USAGE}")
         keys[key] = list(dict.fromkeys(re.split(r",(?![^\[]*\])", values)))
         if not key or "" in keys[key]:
             raise UserError(f"{word} is not KEY=VALUE,VALUE: {USAGE}")

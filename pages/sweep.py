@@ -32,11 +32,16 @@ MOST = 10_000  # images held out by default; fewer if this is over a sixth of th
 
 def main() -> None:
     keys = parse(" ".join(sys.argv[1:]))
-    stage, path, metric = target(keys)
-    keys.setdefault(HELD_OUT, [str(held_out())])
+    stage, path, metric = target({key: keys[key] for key in keys if key != HELD_OUT})
+    if HELD_OUT not in keys:
+        keys[HELD_OUT] = [str(held_out())]
+    if "0" in keys[HELD_OUT]:
+        raise UserError(f"{HELD_OUT}=0 holds out no images to choose by; leave it out of KEYS")
     grid = [dict(zip(keys, values, strict=True)) for values in itertools.product(*keys.values())]
     varied = [key for key in keys if len(keys[key]) > 1]
-    points = {name(settings, varied): settings for settings in grid}  # all are checked before one runs
+    names = {name(settings, varied): settings for settings in grid}  # all are checked before one runs
+    # by digest: 1e-3 and 0.001 are one experiment
+    points = dict({one.rpartition("-")[2]: (one, names[one]) for one in reversed(names)}.values())
     say(f"{len(points)} experiments of {stage}, with {HELD_OUT}={keys[HELD_OUT][0]}")
     scores: dict[str, float] = {}
     faults: list[str] = []

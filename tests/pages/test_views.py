@@ -17,6 +17,7 @@ from tests.conftest import Project, commit, copy_working_tree
 from tests.support.pages import chromium
 from tests.support.repository import ROOT
 from workflow.core.errors import UserError
+from workflow.core.files import read_yaml
 from workflow.doctor import machine
 from workflow.runs.undeclared import left_over, undeclared_files
 
@@ -216,6 +217,14 @@ def test_every_plot_has_a_template_in_dvc_plots_and_a_safe_title() -> None:
     text = (ROOT / "dvc.yaml").read_text()
     assert set(re.findall(r"template: (\w+)", text)) == TEMPLATES
     assert not [title for title in re.findall(r"title: (.*)", text) if "'" in title]
+    bounds = (ROOT / ".dvc/plots/bounds.json").read_text()
+    assert all(f'"iwae_{k}"' in bounds for k in read_yaml(ROOT / "params.yaml")["evaluate_elbo"]["iwae"][1:])
+
+
+def test_a_variants_params_are_not_those_of_a_section_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "read_yaml", lambda: {"data": {}, "vae": {"data": {}, "tuned": {}}})
+    row = {"data.threshold": 0.5, "vae.data.lr": 0.1, "vae.tuned.lr": 0.2, "tuned.elbo": -1.0}
+    assert compare.variants(row) == {"data": {"vae.lr": 0.1}, "tuned": {"vae.lr": 0.2, "elbo": -1.0}}
 
 
 @pytest.mark.slow

@@ -145,9 +145,10 @@ def numbered(lines: Iterable[str], total: int, time_left: TimeLeft | None = None
 def measured() -> dict[str, float]:
     """The seconds of stages when they last ran here."""
     try:
-        return {stage: float(seconds) for stage, seconds in read_json(MEASURED).items()}
-    except (OSError, UserError, TypeError, ValueError):  # there are none yet
+        found = {stage: float(seconds) for stage, seconds in read_json(MEASURED).items()}
+    except (OSError, UserError, AttributeError, TypeError, ValueError):  # there are none yet
         return {}
+    return {stage: seconds for stage, seconds in found.items() if 0 <= seconds < float("inf")}
 
 
 def due(repo: Any) -> tuple[set[str], set[str]] | None:

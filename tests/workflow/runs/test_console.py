@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Project
 from tests.support.repository import ROOT
 from workflow.core.files import read_json, read_yaml
-from workflow.reproduce.repro import MEASURED, TimeLeft, numbered, rounded
+from workflow.reproduce.repro import MEASURED, TimeLeft, measured, numbered, rounded
 from workflow.runs.project import project
 
 STAGE = """
@@ -95,6 +97,16 @@ def test_the_time_left_follows_the_pace_of_the_run() -> None:
     # 100 s took 420, and 60 s more count as on time: three times slower, for the 46 s that remain
     assert left.start("train@b", 420) == ", about 2 min left"
     assert left.start("report", 430) == ", about 10 s left"
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"a": "x"}', '{"a": NaN, "b": Infinity, "c": -60, "d": 2}'])
+def test_a_damaged_record_of_seconds_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    MEASURED.parent.mkdir()
+    MEASURED.write_text(content)
+    assert measured() in ({}, {"d": 2.0})
 
 
 def test_seconds_measured_here_replace_the_known_ones() -> None:
