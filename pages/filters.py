@@ -109,7 +109,7 @@ def results(vae: Mapping[str, Mapping[str, Any]], notebook: Iterable[Mapping[str
         if k > 1:  # 1 is the ELBO
             label = f"… importance-weighted bound (IWAE), k = {k}"
             rows[f"iwae_{k}"] = row(label, "elbo", "test", f"iwae_{k}", error=False)
-    label = f"… share due to amortization ({number(gaps['images'], 0)} images)"
+    label = f"… recovered by ascent from the encoder's q ({number(gaps['images'], 0)} images)"
     train_label = f"train ELBO, {elbo['samples']} samples, {number(elbo['train']['images'], 0)} images"
     return rows | {
         "log_likelihood": row("exact log p(x) of the test images", "likelihood", "test", "log_likelihood"),

@@ -33,22 +33,34 @@ def test_every_question_of_the_notebook_has_its_section(render_variants: Render)
 
 
 @pytest.mark.parametrize("dataset", [None, "uci-digits"])
-def test_each_section_opens_with_its_answer_in_one_bold_sentence(
+def test_each_section_opens_with_what_was_asked_and_its_answer_in_one_bold_sentence(
     render_variants: Render, dataset: str | None
 ) -> None:
     for variants in (["tuned"], ["notebook", "tuned"]):
         sections = re.split(r"^### ", markdown(render_variants(variants, dataset)), flags=re.M)[1:]
         assert len(sections) > len(QUESTIONS)
         for section in sections:
-            opening = section.split("\n\n")[1]
+            paragraphs = section.split("\n\n")[1:]
+            asked = re.fullmatch(r"\*Asked: [^*\n]+[.?]\*", paragraphs[0])
+            assert bool(asked) == (re.match(r"\w+:", section) is not None), section[:200]
+            opening = paragraphs[1 if asked else 0]
             assert re.fullmatch(r"\*\*[^\n].*\.\*\*", opening, re.S), section[:200]
 
 
 def test_the_first_lines_have_the_results_beside_the_references(render_variants: Render) -> None:
     opening = markdown(render_variants()).partition("<a id=")[0]
-    for text in ("test ELBO", "| −137.67 |", "exact log p(x)", "due to amortization", "`make repro`", " ± "):
+    for text in ("test ELBO", "| −137.67 |", "exact log p(x)", "recovered by ascent", "`make repro`", " ± "):
         assert text in opening, text
-    assert len(opening.splitlines()) < 20
+    assert "**What we learned.**" in opening
+    assert len(opening.splitlines()) < 26
+
+
+@pytest.mark.parametrize("variants", [["tuned"], ["notebook", "tuned"], FOUR])
+def test_the_text_refers_to_every_figure(render_variants: Render, variants: list[str]) -> None:
+    text = markdown(render_variants(variants))
+    outside = re.sub(r"^\*Figure .+\*$", "", text, flags=re.M)  # captions
+    for anchor in re.findall(r'<a id="(figure-[\w-]+)">', text):
+        assert f"](#{anchor})" in outside, anchor
 
 
 @pytest.mark.parametrize("variants", [["tuned"], ["notebook", "tuned"], FOUR])
@@ -152,6 +164,19 @@ def test_sentences_follow_the_numbers(render_variants: Render, monkeypatch: pyte
     ill = found["quadratic"]["ill_conditioned"]
     assert "oscillates: the steepest coordinate changes sign 50 times.**" in text()
     assert "a step multiplies the steepest coordinate by −0.920" in text()
+    high = found["quadratic"]["high_dimensional"]
+    assert "*What removes it:* a step below 0.0050 (0.0025 was tried, but 0.0099 ends lower)." in text()
+    assert "fewest changes of sign have Adagrad and preconditioned by 1/a (1 each)." in text()
+    high["comparison"][3]["sign_changes"] = 2
+    assert "fewest changes of sign has preconditioned by 1/a (1)." in text()
+    high["comparison"][3]["sign_changes"] = 0
+    assert "no coordinate ever changes sign with Adagrad (step size 8.0)." in text()
+    well = found["quadratic"]["well_conditioned"]["metrics"]
+    assert "All curvatures are equal; the largest" in text()
+    assert "No coordinate changes sign: a step multiplies each by 0.6800." in text()
+    well |= {"condition_number": 2.0, "contraction": [0.5, 0.68]}
+    assert "The curvatures differ by a factor of 2 (the condition number); the largest" in text()
+    assert "No coordinate changes sign: the factors lie between 0.5000 and 0.6800." in text()
     ill["metrics"]["sign_changes"] = [0, 0]
     ill["metrics"]["contraction"] = [0.98, 0.5]
     assert "No coordinate changes sign: the factors lie between 0.5000 and 0.9800" in text()
@@ -164,18 +189,36 @@ def test_sentences_follow_the_numbers(render_variants: Render, monkeypatch: pyte
     best = found["vae"][found["best"]]
     seen = best["critique"]
     seen["histogram_distance"], seen["histogram_distance_by_chance"] = 0.5, 0.01
-    assert "* draws 7 too rarely" in text()
+    assert "* draws 7 too rarely and 5 too often (" in text()
     seen["histogram_distance"] = 0.01
     assert "* draws each class about as often as the data" in text()
     assert "| none |" in text()
     seen["features"]["samples"] |= {"recall": 0.1, "precision": 0.3}
-    assert "Single samples of *tuned* look wrong too often (precision 30.0 %)" in text()
+    assert (
+        "**Too few samples of *tuned* look right (precision 30.0 %; training images 84.7 %), but together"
+        in text()
+    )
+    assert "they cover only 10.0 % of the data (recall; training images 88.1 %).**" in text()
+    assert "The low recall says" in text()
     assert "Many samples look wrong, but together they cover only 10.0 % of the data" in text()
     seen["features"]["samples"]["recall"] = 0.8
     assert "Samples cover 80.0 % of the data" in text()
+    assert "and together they cover 80.0 % of the data (recall; training images 88.1 %).**" in text()
+    assert "The low recall says" not in text()
     assert "only" not in text().partition("## Appendix")[0].partition("3e:")[2].partition("###")[0]
     gaps = best["likelihood"]["test"]["gaps"]
-    assert "Most of that gap, " in text()
+    assert (
+        "That gap is nearly all the encoder's: of 6.82 ± 0.55 nats (2,000 random images), refining" in text()
+    )
+    assert (
+        "recovers 83.5 ± 1.6 %, a better mode 15.1 % more; the Gaussian's shape costs only 0.09 nats"
+        in text()
+    )
+    assert (
+        "**The encoder causes 98.7 % of the inference gap of *tuned*: of 6.82 ± 0.55 nats per image" in text()
+    )
+    assert "over all 10,000 the gap is 5.85 ± 0.19. The encoder" in text()
+    assert "Most of the rest is the encoder's as well: 6.5 % of the images" in text()
     gaps |= {
         "inference": 4.0,
         "amortization": 1.0,
@@ -184,13 +227,19 @@ def test_sentences_follow_the_numbers(render_variants: Render, monkeypatch: pyte
         "approximation": 3.0,
         "approximation_of_better_start": 2.9,
     }
-    assert "The smaller part of that gap, 25.0 ± 2.0 %" in text()
-    assert "25.0 ± 2.0 % of the gap between ELBO and log p(x); the Gaussian's shape costs more.**" in text()
+    assert "That gap is less than half the encoder's: of 4.00 ± " in text()
     assert (
-        "25.0 ± 2.0 % is the price of amortization. Starting at the posterior's mode changes little" in text()
+        "recovers 25.0 ± 2.0 %, a better mode 2.5 % more; the Gaussian's shape costs 2.90 nats, 72" in text()
     )
-    gaps["approximation_of_better_start"] = 0.1
-    assert "Most of the Gaussian's part comes from the encoder as well" in text()
+    assert "**The Gaussian's shape causes 72.5 % of the inference gap of *tuned*: of 4.00 ± " in text()
+    assert (
+        "25.0 ± 2.0 % of the 4.00 nats of the 2,000 images taken apart. Starting at the posterior's mode"
+        in text()
+    )
+    gaps |= {"approximation_of_better_start": 1.0, "images": 10_000}
+    assert "That gap is mostly the encoder's: of 4.00 ± 0.55 nats (10,000 images), refining" in text()
+    assert "These are means over 10,000 test images. The encoder" in text()
+    assert "Most of the rest is the encoder's as well" in text()
     price = best["likelihood"]["price"]
     price |= {"images": 4, "reached": 0.75, "steps_median_of_all": 12.5, "times_encoder_at_least": 80.0}
     assert "25 % never got there. Half of all 4 need 12 steps or more. Those that" in text()
@@ -220,12 +269,19 @@ def test_sentences_follow_the_numbers(render_variants: Render, monkeypatch: pyte
     lines = best["interpolations"]["random"]
     lines["largest_step"] = 0.2
     assert "**Yes: on a straight line in *tuned*" in text()
+    assert "is on average below 2.5 times an even one, 27.8 % of the path" in text()
     lines["largest_step"] = 0.5
     assert "**No: on a straight line in *tuned*" in text()
     last = best["training"][-1]
-    assert "above the reference's −137.67; that is more than another seed changes.**" in text()
+    assert (
+        "above the reference's −137.67; that is outside the range of 4 seeds of the reference's settings.**"
+        in text()
+    )
     last["test_elbo"] = -138.0
-    assert "below the reference's −137.67; that is no more than another seed changes.**" in text()
+    assert (
+        "below the reference's −137.67; that is within the range of 4 seeds of the reference's settings.**"
+        in text()
+    )
     assert "*tuned* ends 0.33 nats below the reference." in text()
     found["dataset"] = found["dataset"] | {"fallback_for": "mnist"}
     assert "**These are not the numbers of MNIST.**" in text()
@@ -279,7 +335,7 @@ def test_formulas_become_mathml_and_pictures_are_inlined(tmp_path: Path) -> None
     body, headings = to_html(source + "*Figure 1. What.*\n", tmp_path)
     assert "<math" in body
     assert "<msub>" in body
-    assert "1\u00a0±\u00a02\u00a0%" in body
+    assert "1 ±\u00a02\u00a0%" in body
     assert re.search(
         r'<figure id="figure-a"><div><img .*></div><figcaption>Figure 1. What.</figcaption></figure>', body
     )
