@@ -200,7 +200,7 @@ def test_sentences_follow_the_numbers(render_variants: Render, monkeypatch: pyte
     )
     assert "they cover only 10.0 % of the data (recall; training images 88.1 %).**" in text()
     assert "The low recall says" in text()
-    assert "Many samples look wrong, but together they cover only 10.0 % of the data" in text()
+    assert "Many samples look wrong, but they cover only 10.0 % of the data" in text()
     seen["features"]["samples"]["recall"] = 0.8
     assert "Samples cover 80.0 % of the data" in text()
     assert "and together they cover 80.0 % of the data (recall; training images 88.1 %).**" in text()
