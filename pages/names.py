@@ -1,4 +1,7 @@
-"""The names of datasets, as people write them."""
+"""The names of datasets, as people write them; and to which settings the search in data/search.csv belongs."""
+
+from collections.abc import Mapping
+from typing import Any
 
 TITLES = {
     "mnist": "MNIST",
@@ -13,3 +16,9 @@ def dataset_title(name: str, fallback_for: str = "") -> str:
     """`MNIST` for mnist; a name that is not known stays as it is, and a fallback says so."""
     title = TITLES.get(name, name)
     return f"{title}, a stand-in for {dataset_title(fallback_for)}" if fallback_for else title
+
+
+def is_searched(settings: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
+    """Whether a variant has the settings of a row of data/search.csv, apart from the seed."""
+    about = ("name", "seed", "images", "validation_elbo", "validation_elbo_se")
+    return all(settings[key] == value for key, value in run.items() if key not in about)

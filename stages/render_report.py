@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from pages.names import is_searched
 from pages.render import environment, gather, render, rows, to_html
 from stages.schema import Params
 from workflow.core.files import PARAMS, read_json, read_yaml, write_bytes
@@ -56,7 +57,8 @@ def context() -> dict[str, Any]:
         "differences": read_json(REPORTS / "vae_differences.json"),
         "dataset": next(iter(elbo.values())),
         "notebook": {"elbo": rows("data/notebook_elbo.csv"), "facts": read_json("data/notebook_facts.json")},
-        "search": rows("data/search.csv"),
+        "search": (search := rows("data/search.csv")),
+        "searched": "tuned" in elbo and is_searched(params["vae"]["tuned"], search[0]),
         "params": params,
         "params_text": PARAMS.read_text(encoding="utf-8"),
     }
