@@ -25,6 +25,8 @@ OTHER_TESTS = {
 STEPS = ("make test", "make quick", "make verify", "make torture")  # of `.ci/run` or `make nightly`
 INSTALLS = "needs the package index; the first step of .ci/run installs by the same lines of the Makefile"
 NOT_RUN = {
+    "git clone ADDRESS elbo && cd elbo": "the tests run in a copy; `git clone ADDRESS copy` is run",
+    ". .venv/bin/activate": "the tests have the packages of their own environment",
     "python3 -m venv .venv && . .venv/bin/activate": INSTALLS,
     "pip install -c constraints.txt -e '.[test]'": INSTALLS,
     "pip install -c constraints.txt -e '.[server]'": INSTALLS,

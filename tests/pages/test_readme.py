@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 from pages import summary
 from tests.conftest import Project
 from tests.support.docs import documented
+from tests.support.pages import chromium
 from tests.support.repository import ROOT
 from workflow.runs import dvc_repo
 
@@ -38,7 +42,7 @@ def test_the_first_table_has_the_numbers_of_the_results(monkeypatch: pytest.Monk
         re.split(r" *\| *", line.replace("*", ""))[1:-1] for line in README.splitlines() if line[:1] == "|"
     ]
     assert table[0][2:] == list(vae)
-    for row, keys in zip(table[2:5], ("test_end", "log_likelihood", "amortization_share"), strict=True):
+    for row, keys in zip(table[2:5], ("test_end", "log_likelihood", "inference_gap"), strict=True):
         assert row[2:] == [re.sub(r" ± [\d.]+", "", cell) for cell in found[keys].cells], row[0]
     assert {table[2][1]} == set(found["notebook_end"].cells)
 
@@ -47,7 +51,40 @@ def test_the_readme_is_short_and_its_first_lines_say_how_to_reproduce() -> None:
     lines = README.splitlines()
     assert len(lines) <= 150
     assert lines.index("```sh") < 20
-    assert lines[lines.index("```sh") + 1].startswith("make repro ")
+    clone, repro = lines[lines.index("```sh") + 1 :][:2]
+    assert clone.startswith("git clone ")
+    assert repro.startswith("make repro ")
+
+
+def test_the_first_screen_shows_the_results_and_how_to_reproduce_them(tmp_path: Path) -> None:
+    body = MarkdownIt().enable("table").render(README.partition("<img")[0])
+    # the text's width, font size and distances as on GitHub
+    style = "body { max-width: 838px; margin: 24px auto; font: 16px/1.5 sans-serif } td, th { padding: 6px 13px }"
+    (tmp_path / "page.html").write_text(f"<meta charset=utf-8><style>{style}</style>{body}")
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.goto((tmp_path / "page.html").as_uri())
+        shown = [page.get_by_text(text) for text in ("test ELBO", "log p(x), by", "reference", "make repro")]
+        boxes = [one.first.bounding_box() for one in shown]
+    assert all(box and box["y"] + box["height"] <= 800 for box in boxes)
+
+
+def test_the_sentences_on_the_gap_and_the_seeds_have_the_numbers_of_the_files() -> None:
+    test = json.loads((ROOT / "reports/vae/tuned/likelihood.json").read_text())["test"]
+    gaps, text = test["gaps"], " ".join(README.split())
+    assert f"Of the {gaps['inference']:.2f} nats that *tuned* misses on a random {gaps['images']:,}" in text
+    assert f"recovers {gaps['amortization_share']:.1%}, and".replace("%", " %") in text
+    # the best of two starts is nearly exact, so most of what ascent leaves is in the mode
+    assert gaps["approximation_of_better_start"] < gaps["approximation"] / 2
+    assert f"shape costs only {gaps['approximation_of_better_start']:.2f} nats" in text
+    errors = [
+        json.loads(path.read_text())[split]["quadrature_error"]
+        for path in (ROOT / "reports/vae").glob("*/likelihood.json")
+        for split in ("train", "test")
+    ]
+    assert f"to about {max(errors):.2f} nats per image" in text
+    seeds = json.loads((ROOT / "data/notebook_facts.json").read_text())["other_seeds"]
+    assert f"end between −{-max(seeds)} and −{-min(seeds)}" in text
 
 
 def test_the_plain_commands_match_the_makefile() -> None:
