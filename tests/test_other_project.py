@@ -22,10 +22,12 @@ PAGE = ROOT / "docs/your-own-project.md"
 @pytest.fixture
 def line(tmp_path: Path) -> Project:
     """The project of the page, before its last block of commands."""
-    (tmp_path / "elbo").mkdir()
-    copy_working_tree(tmp_path / "elbo")
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    copy_working_tree(clone)
     before = list(itertools.takewhile(lambda command: "reproduce.deps" not in command, commands(PAGE)))
-    Project(tmp_path).run("sh", "-ec", "\n".join(before))
+    assert before[0] == "CLONE=/path/to/your/clone"
+    Project(tmp_path).run("sh", "-ec", "\n".join([f"CLONE={clone}", *before[1:]]))
     project = Project(tmp_path / "line")
     for name, content in written_files(PAGE).items():
         (project.path / name).write_text(content)
