@@ -78,7 +78,7 @@ sweep: .venv/installed  ## try settings, an experiment each, on held-out images 
 plots: .venv/installed  ## write DVC's plots to a page that needs no internet, and print its path
 	@dvc plots show
 
-clean:  ## delete all files that git ignores: .venv, data, models, caches, MLflow's store
+clean:  ## last resort: delete what git ignores, trained models, DVC's cache and mlflow.db included
 	git clean -fdXq -e '!/.dvc/config.local'
 
 .venv/bin/python:
