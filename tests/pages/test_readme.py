@@ -59,7 +59,9 @@ def test_the_readme_is_short_and_its_first_lines_say_how_to_reproduce() -> None:
 def test_the_first_screen_shows_the_results_and_how_to_reproduce_them(tmp_path: Path) -> None:
     body = MarkdownIt().enable("table").render(README.partition("<img")[0])
     # the text's width, font size and distances as on GitHub
-    style = "body { max-width: 838px; margin: 24px auto; font: 16px/1.5 sans-serif } td, th { padding: 6px 13px }"
+    style = (
+        "body { max-width: 838px; margin: 24px auto; font: 16px/1.5 sans-serif } td, th { padding: 6px 13px }"
+    )
     (tmp_path / "page.html").write_text(f"<meta charset=utf-8><style>{style}</style>{body}")
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
