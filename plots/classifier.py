@@ -60,7 +60,7 @@ def curves(training: pd.DataFrame, data: str, *, steps: bool = False) -> Figure:
     style.percent_ticks(accuracy.yaxis)
     for axes, place in ((loss, "upper right"), (accuracy, "lower right")):
         axes.set_xlabel("gradient descent step" if steps else "epoch")
-        style.count_ticks(axes.xaxis)
+        style.round_ticks(axes.xaxis)
         axes.legend(loc=place)
     return style.finish(fig, data)
 
@@ -75,15 +75,8 @@ def confusion(tables: Mapping[str, np.ndarray], names: Sequence[str], caption: s
         axes.grid(False)
         for row, column in np.argwhere(counts):
             colour = "white" if shades[row, column] > 0.6 else "black"
-            axes.text(
-                column,
-                row,
-                f"{counts[row, column]:,.0f}",
-                ha="center",
-                va="center",
-                fontsize=size,
-                color=colour,
-            )
+            count = f"{counts[row, column]:,.0f}"
+            axes.text(column, row, count, ha="center", va="center", fontsize=size, color=colour)
         style.class_ticks(axes, names, 45, both=True)
         right = style.percent(np.trace(counts) / counts.sum(), 2)
         axes.set(xlabel="predicted", ylabel="actual", title=f"{title}: {right} correct")

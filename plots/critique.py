@@ -30,12 +30,14 @@ def by_class(tables: Mapping[str, pd.DataFrame], data: str) -> Figure:
     )
     for axes, (column, title, base) in zip(cells, what, strict=True):
         _dots(axes, tables, column, base)
-        axes.set_title(title)
+        axes.set(title=title, xlabel="class" if base is None else "")
     style.percent_ticks(cells[0].yaxis, cells[1].yaxis)
     found = style.looks(list(tables))
-    mark = Line2D([], [], color=style.REFERENCE, ls="", marker="_", ms=13, mew=2.5, label="data")
+    mark = Line2D(
+        [], [], color=style.REFERENCE, ls="", marker="_", ms=13, mew=2.5, label="data (upper panels)"
+    )
     style.legend_above(fig, [*style.keys(found, lines=False), mark])
-    return style.finish(fig, f"classes by the images' classifier; binarized {data}")
+    return style.finish(fig, f"classes by the judge; binarized {data}")
 
 
 def _dots(axes: Axes, tables: Mapping[str, pd.DataFrame], column: str, base: str | None) -> None:

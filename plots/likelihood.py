@@ -10,19 +10,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
+from PIL import Image
 
 from plots import style
 
 MASSES = (0.5, 0.9, 0.99)  # of the posterior inside each contour
 DEVIATIONS = 2  # of a Gaussian, at its ellipse
 SMALLEST = 0.01  # nats, on a logarithmic axis of gaps
-WORST = 0.05  # of the images, marked
+WORST = 0.1  # of the images, marked
 HEADROOM = 0.14  # above the histogram, for each line of its legend
 FINER = 6  # points of a smooth contour for each of the posterior's grid
 PARTS = (  # of the inference gap, from below
-    ("approximation: best Gaussian", style.FIRST),
-    ("approximation: another mode is better", "#88AACC"),
-    ("amortization: encoder", style.POSITIVE),
+    ("Gaussian shape", style.FIRST, ""),
+    ("encoder: wrong mode", "#5588BB", "////"),
+    ("encoder: refine its q", "#F3C58C", ""),
 )
 
 
@@ -52,15 +53,17 @@ def posteriors(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], data: str) -
             `scale` (2, 2) and `elbo` (2,) of the encoder's q and of q*, `picture` (side, side),
             `log_likelihood`.
     """
-    fig, cells = style.subplots(8.0, 2.85 * len(rows) + 0.9, len(rows), 3, squeeze=False)
+    fig, cells = style.subplots(7.6, 2.5 * len(rows) + 0.9, len(rows), 3, squeeze=False)
     for line, (name, images) in zip(cells, rows.items(), strict=True):
         for axes, (which, image) in zip(line, images.items(), strict=True):
             _posterior(axes, which, image)
         line[0].set_ylabel(f"{name}\n$z_2$")
+    for axes in cells[-1]:
+        axes.set_xlabel("$z_1$")
     handles = [
         Line2D([], [], color="#444444", lw=1.2, label="exact: 50, 90, 99 %"),
         Line2D([], [], color=style.SECOND, lw=2.2, label="encoder's q, two s.d."),
-        Line2D([], [], color=style.FIRST, lw=2.2, ls="--", label="best Gaussian q* from there"),
+        Line2D([], [], color=style.FIRST, lw=2.2, ls="--", label="q*, where ascent from it ends"),
     ]
     style.legend_above(fig, handles)
     return style.finish(fig, f"binarized test images of {data}")
@@ -68,10 +71,7 @@ def posteriors(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], data: str) -
 
 def _posterior(axes: Axes, which: str, image: Mapping[str, Any]) -> None:
     log_mass = smooth((image["log_joint"] - image["log_joint"].max()).astype(np.float64).clip(min=-60))
-    z1, z2 = (
-        np.linspace(image[key][0], image[key][-1], size)
-        for key, size in (("z1", log_mass.shape[1]), ("z2", log_mass.shape[0]))
-    )
+    z1, z2 = between(image["z1"]), between(image["z2"])
     mass = np.exp(log_mass)
     ordered = np.sort(mass.ravel())[::-1]
     inside = ordered.cumsum() / ordered.sum()
@@ -90,18 +90,13 @@ def _posterior(axes: Axes, which: str, image: Mapping[str, Any]) -> None:
     low, high = points.min(0), points.max(0)
     side = 1.16 * max(high - low)
     corner = (low + high - side) / 2
-    axes.set(
-        xlim=(corner[0], corner[0] + side), ylim=(corner[1], corner[1] + side), xlabel="$z_1$", aspect="equal"
-    )
+    axes.set(xlim=(corner[0], corner[0] + side), ylim=(corner[1], corner[1] + side), aspect="equal")
     axes.locator_params(nbins=4)
     axes.grid(False)
     exact, (encoder, best) = image["log_likelihood"], image["elbo"]
     decimals = 2 if exact - encoder < 10 else 1 if exact - encoder < 100 else 0
-    whole, approximation, amortization = (
-        style.number(float(gap), decimals) for gap in (exact - encoder, exact - best, best - encoder)
-    )
-    title = f"{which} gap: {whole} nats\napproximation {approximation}\namortization {amortization}"
-    axes.set_title(title, fontsize=9)
+    gap, left = (style.number(float(exact - elbo), decimals) for elbo in (encoder, best))
+    axes.set_title(f"{which} gap: {gap} nats\nleft at q*: {left} nats", fontsize=10)
     # the image stands in the corner that is the farthest from all that is drawn
     share = 0.22
     corners = [np.array([x, y]) for x in (0.01, 0.99 - share) for y in (0.99 - share, 0.01)]
@@ -115,21 +110,20 @@ def _posterior(axes: Axes, which: str, image: Mapping[str, Any]) -> None:
 def smooth(values: np.ndarray) -> np.ndarray:
     """(m, n) values between those of a grid, `FINER` times as many, by cubic convolution on both axes.
 
-    It is exact where they are quadratic, as the logarithm of a Gaussian is (Keys 1981).
+    It is exact where they are quadratic, as the logarithm of a Gaussian is (Keys 1981). The outer ones of
+    the grid are left out: all but `FINER` on each side of it, at `between`.
     """
-    t = np.arange(FINER)[:, None] / FINER
-    weights = np.stack(
-        [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2]
-    ) / 2  # fmt: skip
-    for _ in range(2):
-        ends = [3 * values[0] - 3 * values[1] + values[2], 3 * values[-1] - 3 * values[-2] + values[-3]]
-        padded = np.vstack([ends[:1], values, ends[1:]])
-        count = len(values) - 1
-        parts = sum(
-            weight[None] * padded[place : place + count, None] for place, weight in enumerate(weights)
-        )
-        values = np.vstack([np.asarray(parts).reshape(count * FINER, -1), values[-1:]]).T
-    return values
+    rows, columns = values.shape
+    fine = Image.fromarray(values.astype(np.float32)).resize(
+        (columns * FINER, rows * FINER), Image.Resampling.BICUBIC
+    )
+    return np.asarray(fine, dtype=np.float64)
+
+
+def between(line: np.ndarray) -> np.ndarray:
+    """The places of the values of `smooth`, of a line (n,) of evenly spaced ones."""
+    places = (np.arange(len(line) * FINER) + 0.5) / FINER - 0.5
+    return np.asarray(line[0] + places * (line[-1] - line[0]) / (len(line) - 1))
 
 
 def decomposition(tables: Mapping[str, pd.DataFrame], data: str) -> Figure:
@@ -151,16 +145,18 @@ def decomposition(tables: Mapping[str, pd.DataFrame], data: str) -> Figure:
             places = np.arange(len(rows))
             best = rows["approximation_of_better_start"].to_numpy()
             heights = (best, rows["approximation"].to_numpy() - best, rows["amortization"].to_numpy())
-            bottom = np.zeros(len(rows))
-            for (label, colour), part in zip(PARTS, heights, strict=True):
-                axes.bar(places, part, 0.72, bottom=bottom, color=colour, ec="white", lw=0.4, label=label)
+            bottom, means = np.zeros(len(rows)), []
+            for (label, colour, hatch), part in zip(PARTS, heights, strict=True):
+                options = {"bottom": bottom, "color": colour, "hatch": hatch, "label": label}
+                axes.bar(places, part, 0.72, ec="white", lw=0.4, **options)
                 bottom = bottom + part
-            axes.errorbar(
-                places, bottom, rows["inference_se"], fmt="none", ecolor=style.QUIET, capsize=2, lw=1
-            )
+                means.append(style.number(float(np.average(part, weights=rows["gap_images"]))))
+            bars = {"ecolor": style.QUIET, "capsize": 2, "lw": 1}
+            axes.errorbar(places, bottom, rows["inference_se"], fmt="none", **bars)
             style.class_ticks(axes, [str(name) for name in rows["class"]])
-            style.value_ticks(axes.yaxis)
-            axes.set_title(f"{name}, {int(rows['gap_images'].sum()):,} {split} images")
+            style.round_ticks(axes.yaxis, whole=False)
+            images = f"{name}, {int(rows['gap_images'].sum()):,} {split} images"
+            axes.set_title(f"{images}\nmeans of the parts: {' + '.join(means)}", fontsize=11)
             axes.grid(False, axis="x")
     for axes in cells[-1]:
         axes.set_xlabel("class")
@@ -181,31 +177,28 @@ def gap_distribution(gaps: Mapping[str, Mapping[str, np.ndarray]], data: str) ->
     for (split, models), density, carried in zip(gaps.items(), cells[::2], cells[1::2], strict=True):
         for values, look in zip(models.values(), found.values(), strict=True):
             line = {"color": look.colour, "ls": look.dashes, "lw": 1.8}
-            mean, shares = values.mean(), np.full(len(values), 1 / len(values))
+            shares = np.full(len(values), 1 / len(values))
             density.hist(values.clip(min=SMALLEST), edges.tolist(), weights=shares, histtype="step", **line)
-            label = f"median {style.number(float(np.median(values)))}, mean {style.number(mean)}"
+            label = f"median {style.number(float(np.median(values)))}, mean {style.number(values.mean())}"
             density.plot([], [], label=label, **line)
-            density.plot(
-                max(mean, SMALLEST), 0, look.marker, color=look.colour, ms=8, clip_on=False, zorder=4
-            )
             falling = np.sort(values)[::-1].cumsum() / max(values.sum(), SMALLEST)
             images = np.arange(1, len(values) + 1) / len(values)
             worst = falling[max(1, round(WORST * len(values))) - 1]
             label = f"worst {style.percent(WORST)} carry {style.percent(worst)}"
             carried.plot(images, falling, label=label, **line)
-            carried.plot(WORST, worst, look.marker, color=look.colour, ms=7)
         count = f"{len(next(iter(models.values()))):,} {split} images"
         density.set(xscale="log", xlabel="log p(x) − ELBO (nats)", ylabel="share of images")
-        density.set_title(f"{count}; marks: means")
+        density.set_title(count)
         density.set_ylim(0, (1.2 + HEADROOM * len(models)) * density.dataLim.y1)
-        density.xaxis.set_major_formatter("{x:g}")
+        density.xaxis.set_major_formatter(lambda value, _: f"{'≤ ' if value <= SMALLEST else ''}{value:,g}")
+        carried.axvline(WORST, color=style.QUIET, lw=1, ls=":")
         carried.set(xlabel="images, largest gap first", ylabel="share of the whole gap", title=count)
         carried.set(xlim=(0, 1), ylim=(0, 1.02))
         style.percent_ticks(carried.xaxis, carried.yaxis, density.yaxis)
         density.legend(loc="upper left", fontsize=9.5)
         carried.legend(loc="lower right", fontsize=9.5)
     style.legend_above(fig, style.keys(found))
-    return style.finish(fig, f"binarized {data}; below {SMALLEST:g} nats counted at {SMALLEST:g}")
+    return style.finish(fig, f"binarized {data}; {SMALLEST:g}: this or less")
 
 
 def likelihood_maps(maps: Mapping[str, tuple[np.ndarray, np.ndarray]], extent: float, data: str) -> Figure:
@@ -251,7 +244,7 @@ def bounds(ladders: Mapping[str, Mapping[str, float]], data: str) -> Figure:
     axes.set(ylabel="nats per image, mean", xlim=(-0.25, len(steps) - 0.3))
     axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
     for place, column in enumerate(values.T):
-        style.values_beside(axes, place, column.tolist(), 2, -8)
+        style.texts_beside(axes, place, column, [style.number(value) for value in column], -8)
     axes.grid(False, axis="x")
     style.legend_above(fig, axes.get_legend_handles_labels()[0])
     return style.finish(fig, f"binarized test images of {data}")

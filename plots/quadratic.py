@@ -13,6 +13,7 @@ from plots import style
 FLOOR = -20  # log10 of losses that are rounding below it
 SMALLEST = 1e-5  # of a coordinate; the table has six decimals
 DASHES = ("-", "--", ":", "-.")
+LINEAR = 100  # iterations, at most, on a linear axis
 TARGET = -2  # log10 of the loss that the exercise asks for
 
 
@@ -50,15 +51,33 @@ def _path(axes: Axes, trajectory: pd.DataFrame, a: Sequence[float]) -> None:
 
 
 def _coordinates(axes: Axes, trajectory: pd.DataFrame, a: Sequence[float]) -> None:
-    """The absolute value of each coordinate by iteration."""
+    """The absolute value of each coordinate by iteration, its curvature at the line's end."""
     colours = matplotlib.colormaps[style.RAMP](np.linspace(0, 0.9, len(a)))
+    iteration = trajectory["iteration"].to_numpy()
+    ends: dict[str, float] = {}
     for number, (curvature, colour) in enumerate(zip(a, colours, strict=True), 1):
-        values = trajectory[f"x{number}"].abs()
-        axes.semilogy(trajectory["iteration"], values.where(values > SMALLEST), color=colour,
-                      label=f"{curvature:.3g}", lw=1.6)  # fmt: skip
-    style.count_ticks(axes.xaxis)
-    axes.set(xlabel="iteration", ylabel=f"size of the coordinate, above {_power(round(np.log10(SMALLEST)))}")
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9, title="curvature")
+        values = trajectory[f"x{number}"].abs().to_numpy()
+        shown = (values > SMALLEST) | (iteration == 0)
+        axes.plot(iteration[shown], np.log10(values[shown]), color=colour, lw=1.6)
+        if shown[-1]:
+            ends[f"{curvature:.3g}"] = float(np.log10(values[-1]))
+        else:
+            end = iteration[shown][-1], np.log10(values[shown][-1])
+            axes.annotate(f"{curvature:.3g}", end, (4, 0), textcoords="offset points", fontsize=9)
+    _iterations(axes, iteration[-1])
+    axes.yaxis.set_major_formatter(lambda value, _: _power(value))
+    axes.set(ylabel=f"|coordinate|, not drawn below {_power(round(np.log10(SMALLEST)))}")
+    style.texts_beside(axes, iteration[-1], list(ends.values()), list(ends), size=9)
+
+
+def _iterations(axes: Axes, last: int) -> None:
+    """An axis that begins with 0, and is logarithmic from 1 on if it is long."""
+    axes.set(xlabel="iteration", xlim=(0, last))
+    style.round_ticks(axes.xaxis)
+    if last > LINEAR:
+        axes.set_xscale("symlog", linthresh=1, linscale=0.4)
+        axes.set_xticks([0, *(10**power for power in range(10) if 10**power <= last)])
+        axes.xaxis.set_major_formatter("{x:,g}")
 
 
 def _losses(axes: Axes, losses: pd.DataFrame, comparison: pd.DataFrame) -> None:
@@ -77,12 +96,12 @@ def _losses(axes: Axes, losses: pd.DataFrame, comparison: pd.DataFrame) -> None:
             ended = True
         dashes = DASHES[place % len(DASHES)]
         axes.plot(steps, values, dashes, color=colour, lw=1.8, label=f"{name}, {lr:g}")
-    axes.axhline(TARGET, color=style.REFERENCE, lw=1.2, label="0.01, asked for")
+    axes.axhline(TARGET, color=style.REFERENCE, lw=1.2, label=f"target {10**TARGET:g}")
     if ended:
         axes.plot([], [], "v", color=style.QUIET, label=f"below {_power(FLOOR)}")
         axes.set_ylim(bottom=FLOOR)
-    axes.set(xlabel="iteration", ylabel="loss", title="Each optimizer at its best step size")
-    style.count_ticks(axes.xaxis)
+    axes.set(ylabel="loss", title="Each optimizer at its best step size")
+    _iterations(axes, int(iteration[-1]))
     axes.yaxis.set_major_formatter(lambda value, _: _power(value))
     axes.locator_params(axis="y", integer=True)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9, title="optimizer, step size")

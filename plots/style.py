@@ -45,9 +45,10 @@ class Look(NamedTuple):
 
 # Paul Tol's "muted" scheme (https://sronpersonalpages.nl/~pault/), safe for colour-blind readers, and a
 # dark grey; figures that use it also write each class's name beside its points or lines.
+# In an order in which digits that look alike (3, 5, 8 and 4, 7, 9) differ in grey as well.
 CLASSES = (
-    "#332288", "#88CCEE", "#117733", "#DDCC77", "#CC6677",
-    "#AA4499", "#44AA99", "#999933", "#882255", "#555555",
+    "#332288", "#999933", "#117733", "#DDCC77", "#CC6677",
+    "#44AA99", "#AA4499", "#88CCEE", "#882255", "#555555",
 )  # fmt: skip
 # Of one model after the other: of that scheme too, darkest first, so that they differ in grey as well.
 LOOKS = (
@@ -57,7 +58,6 @@ LOOKS = (
     Look("#D1B13A", (0, (6, 1.5, 1, 1.5)), "D"),
 )
 FIRST, SECOND, REFERENCE = "#332288", "#CC6677", "#777777"
-POSITIVE = "#EE9944"  # far from FIRST in lightness as well
 QUIET = "#555555"  # of text beside the data
 INK = "Greys"  # of images: ink on paper
 RAMP = "cividis"
@@ -134,25 +134,21 @@ def percent_ticks(*axes: Axis) -> None:
         axis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
 
 
-def count_ticks(axis: Axis) -> None:
-    """Ticks at round whole numbers, as 5, 10, 15, 20."""
-    axis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+def round_ticks(axis: Axis, largest: float | None = None, *, whole: bool = True) -> None:
+    """Ticks at round numbers, as 5, 10, 15, 20; none above the largest, where the axis is longer."""
+    locator = MaxNLocator(nbins=6, integer=whole, steps=[1, 2, 5, 10])
+    if largest is None:
+        axis.set_major_locator(locator)
+    else:
+        axis.set_ticks([tick for tick in locator.tick_values(0, largest) if tick <= largest])
 
 
-def round_counts(largest: int) -> list[int]:
-    """Round whole numbers from 0 or 1 on, as ticks of an axis that is longer."""
-    return [int(tick) for tick in MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]).tick_values(0, largest)]
-
-
-def value_ticks(axis: Axis) -> None:
-    """Ticks at round values, as 0, 5, 10."""
-    axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
-
-
-def values_beside(axes: Axes, x: float, values: Sequence[float], decimals: int, shift: float = 0) -> None:
-    """Each value (N,) as text to the right of x, `shift` points higher, none over another."""
+def texts_beside(
+    axes: Axes, x: float, values: Sequence[float], texts: Sequence[str], shift: float = 0, size: float = 10
+) -> None:
+    """The text of each value (N,) to the right of x, `shift` points higher, none over another."""
     low, high = axes.get_ylim()
-    apart = 14 / 72 * (high - low) / (0.72 * axes.figure.bbox.height / DPI)
+    apart = 1.4 * size / 72 * (high - low) / (0.72 * axes.figure.bbox.height / DPI)
     order = np.argsort(values, kind="stable")
     places = np.asarray(values, dtype=float)[order]
     for _ in range(100):
@@ -161,8 +157,8 @@ def values_beside(axes: Axes, x: float, values: Sequence[float], decimals: int, 
                 places[place : place + 2] += np.array([-0.5, 0.5]) * (apart - np.diff(places)[place])
     for place, y in zip(order, places, strict=True):
         axes.annotate(
-            number(values[place], decimals), (x, y), (8, shift), textcoords="offset points", va="center",
-            fontsize=10, bbox={"fc": "white", "ec": "none", "pad": 0.6}, annotation_clip=False,
+            texts[place], (x, y), (8, shift), textcoords="offset points", va="center",
+            fontsize=size, bbox={"fc": "white", "ec": "none", "pad": 0.6}, annotation_clip=False,
         )  # fmt: skip
 
 
@@ -186,21 +182,39 @@ def enlarged(images: np.ndarray, pixels: int) -> np.ndarray:
     return square.repeat(times, axis=1).repeat(times, axis=2)
 
 
-def canvas(ink: np.ndarray) -> tuple[Figure, Axes]:
-    """A figure whose pixels are those of `ink` (H, W) in [0, 1], and axes with their coordinates."""
-    height, width = ink.shape
+def tiles(
+    images: np.ndarray,
+    columns: int,
+    pixels: int,
+    margins: tuple[int, int],
+    room: tuple[int, int],
+    caption: str,
+) -> tuple[Figure, Axes, list[tuple[int, int]], int]:
+    """A figure of flat images (N, side²), `columns` in a row, each in a thin frame; a line below all.
+
+    Args:
+        margins, room: pixels left of all and above all; right of each image and below it.
+    Returns:
+        The figure, axes in its pixels, the left upper corner (x, y) of each image, and their side.
+    """
+    pictures = enlarged(images, pixels)
+    side = pictures.shape[1]
+    across, down = side + room[0], side + room[1]
+    width, height = margins[0] + columns * across, margins[1] + -(-len(images) // columns) * down + 26
+    places = [
+        (margins[0] + n % columns * across, margins[1] + n // columns * down) for n in range(len(images))
+    ]
+    ink = np.zeros((height, width))
+    for (x, y), picture in zip(places, pictures, strict=True):
+        ink[y - 1 : y + side + 1, x - 1 : x + side + 1] = 0.25
+        ink[y : y + side, x : x + side] = picture
     fig = Figure(figsize=(width / DPI, height / DPI))
     axes = fig.add_axes((0, 0, 1, 1))
     axes.imshow(ink, cmap=INK, vmin=0, vmax=1, interpolation="nearest", extent=(0, width, height, 0))
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
-    return fig, axes
-
-
-def canvas_caption(axes: Axes, text: str) -> None:
-    """The line below everything that says which data a canvas shows."""
-    width, height = axes.get_xlim()[1], axes.get_ylim()[0]
-    axes.text(width - 10, height - 6, text, ha="right", va="bottom", fontsize=9, color=QUIET)
+    axes.text(width - 10, height - 6, caption, ha="right", va="bottom", fontsize=9, color=QUIET)
+    return fig, axes, places, side
 
 
 def short(name: str, letters: int = 12) -> str:
@@ -237,11 +251,11 @@ def densest(points: np.ndarray, labels: np.ndarray) -> dict[int, np.ndarray]:
 
     Not their mean or median, where a class of two clusters may have no points at all.
     """
-    radius = float(points.std()) / 4
+    radius = float(points.std()) / 3
     places = {}
     for label in np.unique(labels):
         own = points[labels == label].astype(float)
-        near = np.linalg.norm(own[:, None] - own[None], axis=-1) < radius
+        near = np.exp(-np.square((own[:, None] - own[None]) / radius).sum(-1) / 2)
         places[int(label)] = own[near.sum(axis=1).argmax()]
     return places
 

@@ -11,9 +11,10 @@ from matplotlib.patches import Rectangle
 
 from plots import style
 
-LETTERS = "ABCDE"  # of pairs of classes on the map
+LETTERS = "ABC"  # of pairs of classes on the map
 TILE = 56  # pixels a side, about, of a decoded image
 PLANE = 560  # of a panel
+UNSURE = "#9a3546"
 MANY, DOT = 2000, 3  # from so many points on, each is a square of so many pixels
 
 
@@ -41,8 +42,9 @@ def elbo_curves(trainings: Mapping[str, pd.DataFrame], notebook: pd.DataFrame | 
             )  # fmt: skip
         epochs = max(len(table) for table, *_ in runs)
         axes.set_xlim(0, 1.22 * epochs)  # with room for the last values
-        style.values_beside(axes, epochs, [table[f"{split}_elbo"].iloc[-1] for table, *_ in runs], 1)
-        axes.set_xticks([tick for tick in style.round_counts(epochs) if tick <= epochs])
+        last = [float(table[f"{split}_elbo"].iloc[-1]) for table, *_ in runs]
+        style.texts_beside(axes, epochs, last, [style.number(value, 1) for value in last])
+        style.round_ticks(axes.xaxis, epochs)
         axes.set(xlabel="epoch", title=f"{split} images")
     cells[0].set_ylabel("ELBO (nats per image)")
     style.legend_above(fig, cells[0].get_legend_handles_labels()[0])
@@ -54,23 +56,14 @@ def reconstructions(
 ) -> Figure:
     """Binary images (N, pixels) above each model's means (N, pixels), decoded at the posterior's mean."""
     rows = {"data": images, **decoded}
-    left, gap, top = 20 + 13 * max(map(len, rows)), 12, 40
-    tiles = {name: style.enlarged(pictures, 84) for name, pictures in rows.items()}
-    step = tiles["data"].shape[1] + gap
-    ink = np.zeros((top + step * len(rows) + 28, left + step * len(images)))
-    for row, pictures in enumerate(tiles.values()):
-        for column, picture in enumerate(pictures):
-            y, x = top + row * step, left + column * step
-            ink[y - 1 : y + step - gap + 1, x - 1 : x + step - gap + 1] = 0.25
-            ink[y : y + step - gap, x : x + step - gap] = picture
-    fig, axes = style.canvas(ink)
-    middle = (step - gap) / 2
-    for row, name in enumerate(rows):
-        axes.text(left - 12, top + row * step + middle, name, ha="right", va="center")
-    for column, name in enumerate(names):
-        axes.text(left + column * step + middle, top - 8, style.short(name, 9), ha="center", va="bottom",
+    left, columns = 20 + 13 * max(map(len, rows)), len(images)
+    pictures, caption = np.concatenate(list(rows.values())), f"binarized test images of {data}"
+    fig, axes, places, side = style.tiles(pictures, columns, 84, (left, 40), (12, 12), caption)
+    for name, (_, y) in zip(rows, places[::columns], strict=True):
+        axes.text(left - 12, y + side / 2, name, ha="right", va="center")
+    for name, (x, y) in zip(names, places, strict=False):
+        axes.text(x + side / 2, y - 8, style.short(name, 9), ha="center", va="bottom",
                   fontsize=11 if max(map(len, names)) < 6 else 9)  # fmt: skip
-    style.canvas_caption(axes, f"binarized test images of {data}")
     return fig
 
 
@@ -95,13 +88,9 @@ def plane(
     side = tiles.shape[1] * columns  # pixels of a panel, a whole multiple of those of an image
     shape = (columns, columns, *tiles.shape[1:])
     ink = tiles.reshape(shape).transpose(0, 2, 1, 3).reshape(side, side)
-    listed = [
-        (letter, row)
-        for letter, row in zip(LETTERS, pairs[pairs["images"] > 0].to_dict("records"), strict=False)
-    ]
+    listed = list(zip(LETTERS, pairs[pairs["images"] > 0].to_dict("records"), strict=False))
     long = max(map(len, names)) > 2
-    a_row = 3 if long else 5
-    left, top, gap, bottom = 62, 40, 78, 92 + 24 * -(-len(listed) // a_row) + 30
+    left, top, gap, bottom = 62, 40, 78, 146
     width, height = left + 2 * side + gap + 20, top + side + bottom
     fig = Figure(figsize=(width / style.DPI, height / style.DPI))
     points, grid = (
@@ -113,30 +102,24 @@ def plane(
     texts = {("pair", letter): (letter, np.array([row["z1"], row["z2"]])) for letter, row in listed}
     texts |= {("class", names[label]): (style.short(names[label]), place)
               for label, place in style.densest(means, labels).items()}  # fmt: skip
-    sizes = {key: style.text_size(text, 15 if key[0] == "class" and not long else 12, scale)
-             for key, (text, _) in texts.items()}  # fmt: skip
+    sizes = {key: style.text_size(text, 14 if long else 17, scale) for key, (text, _) in texts.items()}
     for key, (x, y) in style.spread({key: place for key, (_, place) in texts.items()}, sizes, extent).items():
         if key[0] == "pair":
             box = {"boxstyle": "square,pad=0.2", "fc": "white", "ec": "black", "lw": 1.2}
-            points.text(
-                x, y, key[1], ha="center", va="center", fontsize=10.5, weight="bold", bbox=box, zorder=7
-            )
+            points.text(x, y, key[1], ha="center", va="center", fontsize=10.5, weight="bold", bbox=box,
+                        zorder=7)  # fmt: skip
         else:
             style.outlined_text(points, x, y, texts[key][0], size=12 if long else 15)
-    outside = float((np.abs(means) > extent).any(axis=1).mean())
-    where = f", {style.percent(outside, 1)} outside" if outside >= 0.0005 else ""
-    style.latent_plane(points, f"{name}: posterior means by class{where}", extent)
+    style.latent_plane(points, f"{name}: posterior means by class", extent)
     grid.imshow(ink, cmap=style.INK, vmin=0, vmax=1, interpolation="nearest", extent=(-extent, extent) * 2)
     style.latent_plane(grid, f"{name}: decoded latents", extent)
-    heading = "Classes most often confused by their nearest neighbours (share of both classes' images):"
-    fig.text(left / width, (bottom - 66) / height, heading if listed else "", fontsize=10.5, va="top")
-    for number, (letter, row) in enumerate(listed):
+    text = "Most often confused by their nearest neighbours (share of both classes' images):\n"
+    for letter, row in listed:
         pair = f"{style.short(row['first'])} and {style.short(row['second'])}"
-        x = left + number % a_row * (width - left) / a_row
-        y = bottom - 92 - 24 * (number // a_row)
-        text = f"{letter}  {pair}: {style.percent(row['share'])}"
-        fig.text(x / width, y / height, text, fontsize=10.5, va="top")
-    caption = f"{len(means):,} binarized test images of {data}"
+        text += f"{letter}  {pair}: {style.percent(row['share'])}".ljust(32)
+    fig.text(left / width, 80 / height, text if listed else "", fontsize=10.5, va="top", linespacing=1.5)
+    outside = style.percent(float((np.abs(means) > extent).any(axis=1).mean()), 1)
+    caption = f"{len(means):,} binarized test images of {data}; {outside} lie outside"
     fig.text(1 - 20 / width, 8 / height, caption, ha="right", va="bottom", fontsize=9, color=style.QUIET)
     return fig
 
@@ -158,32 +141,24 @@ def _scatter(axes: Axes, points: np.ndarray, colours: np.ndarray, extent: float,
 
 
 def verdicts(decoded: np.ndarray, table: pd.DataFrame, columns: int, title: str, data: str) -> Figure:
-    """Decoded means (N, pixels), the classifier's verdict below each; unsure ones have a bold frame.
+    """Decoded means (N, pixels) above the class that the judge sees; unsure ones with its confidence.
 
     Args:
         table: `verdict`, `confidence` and `sure` of each image, in their order.
     """
-    tiles = style.enlarged(decoded, TILE)
-    side, top, left = tiles.shape[1], 44, 12
-    across, down = side + 18, side + 30
-    ink = np.zeros((top + -(-len(tiles) // columns) * down + 26, left + columns * across))
-    places = [(top + at // columns * down, left + at % columns * across) for at in range(len(tiles))]
-    for (y, x), tile in zip(places, tiles, strict=True):
-        ink[y : y + side, x : x + side] = tile
-    fig, axes = style.canvas(ink)
+    long = max(map(len, table["verdict"])) > 2
+    caption = f"class by the judge; red: unsure, with its confidence in %; binarized {data}"
+    margins, room = (12, 44), (18, 42 if long else 28)
+    fig, axes, places, side = style.tiles(decoded, columns, TILE, margins, room, caption)
     found = table[["verdict", "confidence", "sure"]].itertuples(index=False)
-    for (y, x), (verdict, confidence, sure) in zip(places, found, strict=True):
-        frame = Rectangle(
-            (x - 0.5, y - 0.5), side + 1, side + 1, fill=False, ec="#bbbbbb" if sure else "#9a3546",
-            lw=0.6 if sure else 2.2, antialiased=False,
-        )  # fmt: skip
-        axes.add_patch(frame)
-        text = f"{style.short(verdict, 8)}{'' if sure else '?'}: {confidence * 100:.0f}"
+    for (x, y), (verdict, confidence, sure) in zip(places, found, strict=True):
+        text, colour = style.short(verdict, 10), "black" if sure else UNSURE
+        if not sure:
+            text += f"?{chr(10) if long else ' '}{confidence * 100:.0f}"
+            axes.add_patch(Rectangle((x - 0.5, y - 0.5), side + 1, side + 1, fill=False, ec=UNSURE, lw=2.2))
         axes.text(
-            round(x + side / 2), y + side + 4, text, ha="center", va="top",
-            fontsize=8 if len(text) < 10 else 6,
-            color="black" if sure else "#9a3546", fontweight="normal" if sure else "bold",
+            round(x + side / 2), y + side + 4, text, ha="center", va="top", color=colour, linespacing=1,
+            fontsize=8 if long else 11, fontweight="normal" if sure else "bold",
         )  # fmt: skip
-    axes.text(left, 12, title, fontsize=13, va="top")
-    style.canvas_caption(axes, f"class and confidence in % by classifier.images; model of binarized {data}")
+    axes.text(12, 12, title, fontsize=13, va="top")
     return fig
