@@ -79,7 +79,9 @@ def regions(
         axes.imshow(colours, origin="lower", extent=square, interpolation="nearest")
         line = np.linspace(-extent, extent, len(labels))
         for label in np.unique(labels):
-            axes.contour(line, line, labels == label, [0.5], colors="#222222", linewidths=0.7)
+            axes.contour(
+                line, line, labels == label, [0.5], colors="#222222", linewidths=0.7, antialiased=False
+            )
         texts, places = {}, {}
         for number, (label, row, column) in enumerate(_middles(labels)):
             texts[number], places[number] = style.short(names[label]), np.array([line[column], line[row]])
@@ -96,31 +98,29 @@ def regions(
 def _middles(labels: np.ndarray) -> Iterator[tuple[int, int, int]]:
     """Class, row and column of the innermost point of each region of labels (n, n) with room for a name."""
     for label in np.unique(labels):
-        inside, depth = labels == label, np.zeros(labels.shape, dtype=int)
+        inside = np.pad(labels == label, 1)
+        depth = np.zeros(inside.shape, dtype=int)
         left = inside.copy()
         while left.any():
             depth += left
-            left = left & _all_around(left)
+            left = left & ~_grown(~left)
         while (deepest := int(depth.max())) >= THICK:
             row, column = np.argwhere(depth == deepest).mean(0)  # of a ridge, the middle, if that is on it
             ridge = np.argwhere(depth == deepest)
             row, column = ridge[np.linalg.norm(ridge - [row, column], axis=1).argmin()]
-            yield int(label), int(row), int(column)
+            yield int(label), int(row) - 1, int(column) - 1
             region = np.zeros_like(inside)
             region[row, column] = True
-            while (grown := _any_around(region) & inside).sum() > region.sum():
+            while (grown := _grown(region) & inside).sum() > region.sum():
                 region = grown
             depth[region] = 0
 
 
-def _all_around(mask: np.ndarray) -> np.ndarray:
-    """The points of a mask (n, n) that have their four neighbours in it."""
-    padded = np.pad(mask, 1)
-    return padded[1:-1, 1:-1] & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-
-
-def _any_around(mask: np.ndarray) -> np.ndarray:
+def _grown(mask: np.ndarray) -> np.ndarray:
     """The points of a mask (n, n) and their neighbours."""
-    padded = np.pad(mask, 1)
-    sides = padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
-    return np.asarray(mask | sides)
+    grown = mask.copy()
+    grown[1:] |= mask[:-1]
+    grown[:-1] |= mask[1:]
+    grown[:, 1:] |= mask[:, :-1]
+    grown[:, :-1] |= mask[:, 1:]
+    return grown

@@ -53,7 +53,7 @@ def posteriors(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], data: str) -
             `scale` (2, 2) and `elbo` (2,) of the encoder's q and of q*, `picture` (side, side),
             `log_likelihood`.
     """
-    fig, cells = style.subplots(7.6, 2.5 * len(rows) + 0.9, len(rows), 3, squeeze=False)
+    fig, cells = style.subplots(7.2, 2.3 * len(rows) + 0.9, len(rows), 3, squeeze=False)
     for line, (name, images) in zip(cells, rows.items(), strict=True):
         for axes, (which, image) in zip(line, images.items(), strict=True):
             _posterior(axes, which, image)
@@ -62,8 +62,8 @@ def posteriors(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], data: str) -
         axes.set_xlabel("$z_1$")
     handles = [
         Line2D([], [], color="#444444", lw=1.2, label="exact: 50, 90, 99 %"),
-        Line2D([], [], color=style.SECOND, lw=2.2, label="encoder's q, two s.d."),
-        Line2D([], [], color=style.FIRST, lw=2.2, ls="--", label="q*, where ascent from it ends"),
+        Line2D([], [], color=style.SECOND, lw=2.2, label="encoder's q, 2 s.d."),
+        Line2D([], [], color=style.FIRST, lw=2.2, ls="--", label="q*: ascent from it"),
     ]
     style.legend_above(fig, handles)
     return style.finish(fig, f"binarized test images of {data}")
@@ -91,7 +91,7 @@ def _posterior(axes: Axes, which: str, image: Mapping[str, Any]) -> None:
     side = 1.16 * max(high - low)
     corner = (low + high - side) / 2
     axes.set(xlim=(corner[0], corner[0] + side), ylim=(corner[1], corner[1] + side), aspect="equal")
-    axes.locator_params(nbins=4)
+    axes.locator_params(nbins=4, steps=[1, 2, 5, 10])
     axes.grid(False)
     exact, (encoder, best) = image["log_likelihood"], image["elbo"]
     decimals = 2 if exact - encoder < 10 else 1 if exact - encoder < 100 else 0
@@ -134,6 +134,7 @@ def decomposition(tables: Mapping[str, pd.DataFrame], data: str) -> Figure:
         tables: of each model, `split`, `class`, `gap_images`, `approximation_of_better_start`,
             `approximation`, `amortization`, and `inference_se`.
     """
+    counts: dict[str, str] = {}
     splits = sorted({split for table in tables.values() for split in table["split"]})
     width, height = style.PANEL
     size = (width * min(len(splits), 2), (height - 1.1) * len(tables) + 0.9)
@@ -155,13 +156,14 @@ def decomposition(tables: Mapping[str, pd.DataFrame], data: str) -> Figure:
             axes.errorbar(places, bottom, rows["inference_se"], fmt="none", **bars)
             style.class_ticks(axes, [str(name) for name in rows["class"]])
             style.round_ticks(axes.yaxis, whole=False)
-            images = f"{name}, {int(rows['gap_images'].sum()):,} {split} images"
-            axes.set_title(f"{images}\nmeans of the parts: {' + '.join(means)}", fontsize=11)
+            axes.set_title(f"{name}, {split}: means {' + '.join(means)}", fontsize=11)
+            counts[split] = f"{int(rows['gap_images'].sum()):,} {split}"
             axes.grid(False, axis="x")
     for axes in cells[-1]:
         axes.set_xlabel("class")
     style.legend_above(fig, cells[0, 0].get_legend_handles_labels()[0][: len(PARTS)])
-    return style.finish(fig, f"binarized {data}; bars: ± standard error of the whole gap")
+    images = f"{' and '.join(counts.values())} images of binarized {data}"
+    return style.finish(fig, f"{images}; bars: ± standard error of the whole gap")
 
 
 def gap_distribution(gaps: Mapping[str, Mapping[str, np.ndarray]], data: str) -> Figure:

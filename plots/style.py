@@ -170,8 +170,8 @@ def picture(axes: Axes, image: np.ndarray) -> None:
 
 
 def shades(image: np.ndarray) -> np.ndarray:
-    """Values in [0, 1], rounded to 8 shades: the files are small, and no eye sees it."""
-    return np.round(image * 7) / 7
+    """Values in [0, 1], rounded to 6 shades: the files are small, and hardly an eye sees it."""
+    return np.round(image * 5) / 5
 
 
 def enlarged(images: np.ndarray, pixels: int) -> np.ndarray:

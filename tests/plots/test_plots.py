@@ -74,10 +74,10 @@ def test_the_gap_histogram_includes_values_at_or_below_zero() -> None:
         assert isinstance(patch, Polygon)
         corners = patch.get_xy()  # of the steps of a histogram, twice each
         assert corners[:, 1].reshape(-1, 2)[:, 0].sum() == pytest.approx(1, abs=1e-9), "no image is left out"
-    worst = np.sort(gaps)[::-1][:50].sum() / gaps.sum()
+    worst = np.sort(gaps)[::-1][:100].sum() / gaps.sum()
     legend = carried.get_legend()
     assert legend is not None
-    assert legend.get_texts()[0].get_text() == f"worst 5 % carry {100 * worst:.0f} %"
+    assert legend.get_texts()[0].get_text() == f"worst 10 % carry {100 * worst:.0f} %"
 
 
 def test_a_loss_that_falls_below_the_floor_ends_there_with_a_mark() -> None:
@@ -92,13 +92,17 @@ def test_a_loss_that_falls_below_the_floor_ends_there_with_a_mark() -> None:
 
 
 def test_contours_are_interpolated_exactly_where_a_posterior_is_gaussian() -> None:
-    coarse, fine = np.linspace(-2, 2, 9), np.linspace(-2, 2, 8 * likelihood.FINER + 1)
+    coarse = np.linspace(-2, 2, 9)
 
     def log_density(line: np.ndarray) -> np.ndarray:
         x, y = np.meshgrid(line, line)
         return -(x**2) - 2 * (y - 0.3) ** 2
 
-    assert np.allclose(likelihood.smooth(log_density(coarse)), log_density(fine))
+    inside = slice(2 * likelihood.FINER, -2 * likelihood.FINER)
+    fine = likelihood.between(coarse)
+    assert np.allclose(
+        likelihood.smooth(log_density(coarse))[inside, inside], log_density(fine)[inside, inside]
+    )
 
 
 def test_values_of_models_that_nearly_agree_stay_readable() -> None:
