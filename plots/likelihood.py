@@ -71,14 +71,15 @@ def posteriors(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], data: str) -
 
 def _posterior(axes: Axes, which: str, image: Mapping[str, Any]) -> None:
     log_mass = smooth((image["log_joint"] - image["log_joint"].max()).astype(np.float64).clip(min=-60))
-    z1, z2 = between(image["z1"]), between(image["z2"])
     mass = np.exp(log_mass)
     ordered = np.sort(mass.ravel())[::-1]
     inside = ordered.cumsum() / ordered.sum()
     levels = np.unique(np.log(ordered[np.searchsorted(inside, MASSES).clip(max=len(ordered) - 1)]))
-    axes.contour(z1, z2, log_mass, levels=levels, colors="#444444", linewidths=1.2, linestyles="-")
-    rows, columns = np.nonzero(log_mass >= levels[0])
-    drawn = [np.column_stack([z1[columns], z2[rows]])]
+    edges = [line[end] + side * (line[1] - line[0]) / 2
+             for line in (image["z1"], image["z2"]) for end, side in ((0, -1), (-1, 1))]  # fmt: skip
+    drawn_levels = axes.contour(log_mass, levels=levels, colors="#444444", linewidths=1.2, linestyles="-",
+                                origin="lower", extent=edges)  # fmt: skip
+    drawn = [np.asarray(path.vertices) for path in drawn_levels.get_paths()]
     angles = np.linspace(0, 2 * np.pi, 60)
     for (colour, dashes), loc, scale in zip(
         ((style.SECOND, "-"), (style.FIRST, "--")), image["loc"], image["scale"], strict=True
@@ -103,27 +104,19 @@ def _posterior(axes: Axes, which: str, image: Mapping[str, Any]) -> None:
     shown = (points - corner) / side - share / 2
     free = max(corners, key=lambda place: np.abs(shown - place).max(axis=1).min())
     inset = axes.inset_axes((*free, share, share))
-    style.picture(inset, image["picture"])
+    inset.imshow(image["picture"], cmap=style.INK, vmin=0, vmax=1, interpolation="nearest")
+    inset.set(xticks=[], yticks=[])
     inset.spines[:].set(visible=True, color="#999999")
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
-    """(m, n) values between those of a grid, `FINER` times as many, by cubic convolution on both axes.
+    """Values (m, n) of a grid's cells as those of `FINER` times as many a side, by cubic convolution.
 
-    It is exact where they are quadratic, as the logarithm of a Gaussian is (Keys 1981). The outer ones of
-    the grid are left out: all but `FINER` on each side of it, at `between`.
+    It is exact where they are quadratic, as the logarithm of a Gaussian is (Keys 1981), edges apart.
     """
-    rows, columns = values.shape
-    fine = Image.fromarray(values.astype(np.float32)).resize(
-        (columns * FINER, rows * FINER), Image.Resampling.BICUBIC
-    )
+    size = values.shape[1] * FINER, values.shape[0] * FINER
+    fine = Image.fromarray(values.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
     return np.asarray(fine, dtype=np.float64)
-
-
-def between(line: np.ndarray) -> np.ndarray:
-    """The places of the values of `smooth`, of a line (n,) of evenly spaced ones."""
-    places = (np.arange(len(line) * FINER) + 0.5) / FINER - 0.5
-    return np.asarray(line[0] + places * (line[-1] - line[0]) / (len(line) - 1))
 
 
 def decomposition(tables: Mapping[str, pd.DataFrame], data: str) -> Figure:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import matplotlib.patheffects as effects
@@ -65,12 +65,7 @@ PANEL = (4.6, 3.6)  # inches of one panel of two in a row
 
 
 def subplots(
-    width: float,
-    height: float,
-    rows: int = 1,
-    columns: int = 1,
-    layout: Literal["constrained", "compressed"] = "constrained",
-    **options: Any,
+    width: float, height: float, rows: int = 1, columns: int = 1, layout: Any = "constrained", **options: Any
 ) -> tuple[Figure, Any]:
     """A figure (width and height in inches) and its axes, as matplotlib's `subplots` gives them.
 
@@ -162,23 +157,14 @@ def texts_beside(
         )  # fmt: skip
 
 
-def picture(axes: Axes, image: np.ndarray) -> None:
-    """An image (H, W) in [0, 1], ink on paper, without ticks."""
-    axes.imshow(shades(image), cmap=INK, vmin=0, vmax=1, interpolation="nearest")
-    axes.set(xticks=[], yticks=[])
-    axes.grid(False)
-
-
-def shades(image: np.ndarray) -> np.ndarray:
-    """Values in [0, 1], rounded to 6 shades: the files are small, and hardly an eye sees it."""
-    return np.round(image * 5) / 5
-
-
 def enlarged(images: np.ndarray, pixels: int) -> np.ndarray:
-    """Flat images (N, side²) as (N, s, s), s a whole multiple of their side and near to `pixels`."""
+    """Flat images (N, side²) as (N, s, s), s a whole multiple of their side and near to `pixels`.
+
+    They have 6 shades, for small files.
+    """
     side = round(images.shape[1] ** 0.5)
     times = max(1, round(pixels / side))
-    square = shades(images).reshape(len(images), side, side)
+    square = (np.round(images * 5) / 5).reshape(len(images), side, side)
     return square.repeat(times, axis=1).repeat(times, axis=2)
 
 

@@ -97,9 +97,6 @@ def regions(models: dict[str, VAE]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     latents = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1).flatten(0, 1)
     found = {}
     for name, model in models.items():
-        verdicts = judge(classifier_of_images, binarized(model.decode(latents)))
-        label, confidence = (
-            part.reshape(GRID, GRID).numpy() for part in (verdicts.label, verdicts.confidence)
-        )
-        found[name] = label, confidence
+        seen = judge(classifier_of_images, binarized(model.decode(latents)))
+        found[name] = (seen.label.reshape(GRID, GRID).numpy(), seen.confidence.reshape(GRID, GRID).numpy())
     return found

@@ -34,20 +34,20 @@ def main(variant: str) -> None:
     line = EXTENT * (1 - 1 / GRID) * torch.linspace(-1, 1, GRID)  # the centres of cells
     latents = torch.stack(torch.meshgrid(line, -line, indexing="xy"), dim=-1).flatten(0, 1)
     decoded = model.decode(latents).numpy()
-    samples, lines = (
-        read_npz(f"data/{kind}/{variant}.npz")["probabilities"] for kind in ("samples", "lines")
-    )
-    pairs, of_samples, of_lines = (
-        table(name) for name in ("latents_pairs", "samples", "interpolation_lines")
-    )
-    about_samples = f"{variant}: {len(samples)} decoded samples of the prior"
-    about_lines = f"{variant}: straight lines between pairs of latents, a row each"
+    labels, names = data.labels["test"], data.classes
     figures = {
-        "plane": plots.plane(
-            means, data.labels["test"], data.classes, pairs, decoded, EXTENT, variant, title
-        ),
-        "samples": plots.verdicts(samples, of_samples, settings.grid, about_samples, title),
-        "lines": plots.verdicts(lines, of_lines, settings.steps, about_lines, title),
+        "plane": plots.plane(means, labels, names, table("latents_pairs"), decoded, EXTENT, variant, title)
     }
+    for name, csv, columns, about in (
+        ("samples", "samples", settings.grid, "decoded samples of the prior"),
+        (
+            "lines",
+            "interpolation_lines",
+            settings.steps,
+            "straight lines between pairs of latents, a row each",
+        ),
+    ):
+        images = read_npz(f"data/{name}/{variant}.npz")["probabilities"]
+        figures[name] = plots.verdicts(images, table(csv), columns, f"{variant}: {about}", title)
     write_figures(f"reports/figures/vae/{variant}", figures)
     say(f"{variant}: {len(figures)} figures in reports/figures/vae/{variant}")

@@ -99,7 +99,9 @@ def test_contours_are_interpolated_exactly_where_a_posterior_is_gaussian() -> No
         return -(x**2) - 2 * (y - 0.3) ** 2
 
     inside = slice(2 * likelihood.FINER, -2 * likelihood.FINER)
-    fine = likelihood.between(coarse)
+    half = (coarse[1] - coarse[0]) / 2  # of a cell, and of a finer one
+    edge = 2 + half - half / likelihood.FINER
+    fine = np.linspace(-edge, edge, len(coarse) * likelihood.FINER)
     assert np.allclose(
         likelihood.smooth(log_density(coarse))[inside, inside], log_density(fine)[inside, inside]
     )
