@@ -209,7 +209,7 @@ def likelihood_maps(maps: Mapping[str, tuple[np.ndarray, np.ndarray]], extent: f
     for axes, (name, (means, value)) in zip(cells, maps.items(), strict=True):
         x, y = means.T
         drawn = axes.hexbin(
-            x, y, C=value, gridsize=int(np.clip(0.3 * len(value) ** 0.5, 14, 30)), cmap=colours,
+            x, y, C=value, gridsize=int(np.clip(0.3 * len(value) ** 0.5, 14, 25)), cmap=colours,
             extent=(-extent, extent) * 2, vmin=low, vmax=high, linewidths=0, antialiased=False,
         )  # fmt: skip
         style.latent_plane(axes, name, extent)

@@ -44,10 +44,12 @@ def main(variant: str) -> None:
             "lines",
             "interpolation_lines",
             settings.steps,
-            "straight lines between pairs of latents, a row each",
+            "decoded means, each row a straight line in the plane",
         ),
     ):
         images = read_npz(f"data/{name}/{variant}.npz")["probabilities"]
-        figures[name] = plots.verdicts(images, table(csv), columns, f"{variant}: {about}", title)
+        figures[name] = plots.verdicts(
+            images, table(csv), columns, f"{variant}: {len(images)} {about}", title
+        )
     write_figures(f"reports/figures/vae/{variant}", figures)
     say(f"{variant}: {len(figures)} figures in reports/figures/vae/{variant}")
