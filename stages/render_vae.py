@@ -40,16 +40,10 @@ def main(variant: str) -> None:
     }
     for name, csv, columns, about in (
         ("samples", "samples", settings.grid, "decoded samples of the prior"),
-        (
-            "lines",
-            "interpolation_lines",
-            settings.steps,
-            "decoded means, each row a straight line in the plane",
-        ),
+        ("lines", "interpolation_lines", settings.steps, "images on straight lines"),
     ):
         images = read_npz(f"data/{name}/{variant}.npz")["probabilities"]
-        figures[name] = plots.verdicts(
-            images, table(csv), columns, f"{variant}: {len(images)} {about}", title
-        )
+        heading = f"{variant}: {len(images)} {about}"
+        figures[name] = plots.verdicts(images, table(csv), columns, heading, title)
     write_figures(f"reports/figures/vae/{variant}", figures)
     say(f"{variant}: {len(figures)} figures in reports/figures/vae/{variant}")
