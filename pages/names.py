@@ -1,4 +1,4 @@
-"""The names of datasets, as people write them; and to which settings the search in data/search.csv belongs."""
+"""Names of datasets as people write them; which settings the search in data/search.csv belongs to."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -130,7 +130,7 @@ def decomposition(tables: Mapping[str, pd.DataFrame], data: str) -> Figure:
     counts: dict[str, str] = {}
     splits = sorted({split for table in tables.values() for split in table["split"]})
     width, height = style.PANEL
-    size = (width * min(len(splits), 2), (height - 1.1) * len(tables) + 0.9)
+    size = (width * len(splits), (height - 1.1) * len(tables) + 0.9)
     fig, cells = style.subplots(*size, len(tables), len(splits), sharey=True, sharex=True, squeeze=False)
     for line, (name, table) in zip(cells, tables.items(), strict=True):
         line[0].set_ylabel("nats per image")
@@ -202,7 +202,7 @@ def likelihood_maps(maps: Mapping[str, tuple[np.ndarray, np.ndarray]], extent: f
     Args:
         maps: of each model, the images' posterior means (N, 2) and log p(x) (N,).
     """
-    fig, cells = style.panels(len(maps), 4.2, 4.9, layout="compressed", sharex=True, sharey=True)
+    fig, cells = style.panels(len(maps), 4.2, 5.0, layout="compressed", sharey=True)
     values = np.concatenate([value for _, value in maps.values()])
     low, high = np.quantile(values, (0.02, 0.98))
     colours = matplotlib.colormaps[style.RAMP].resampled(12)

@@ -88,7 +88,11 @@ def _losses(axes: Axes, losses: pd.DataFrame, comparison: pd.DataFrame) -> None:
         colour = style.CLASSES[place % len(style.CLASSES)]
         values, steps = losses[name].to_numpy(), iteration
         below = np.flatnonzero(values < FLOOR)
-        if len(below) and (end := below[0]):
+        if len(below) and not (end := below[0]):  # even the start is below
+            steps, values = iteration[:1], np.array([FLOOR])
+            axes.plot(0, FLOOR, "v", color=colour, ms=9, clip_on=False, zorder=5)
+            ended = True
+        elif len(below):
             share = (values[end - 1] - FLOOR) / (values[end - 1] - values[end])
             crossing = iteration[end - 1] + share * (iteration[end] - iteration[end - 1])
             steps, values = np.append(iteration[:end], crossing), np.append(values[:end], FLOOR)

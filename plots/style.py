@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+TEXT = 1.02  # pixels of width of a letter, at most, for each point of font size
 DPI = 120
 matplotlib.rcdefaults()  # ignore the matplotlibrc of this machine
 matplotlib.rcParams.update(
@@ -175,8 +176,9 @@ def tiles(
     margins: tuple[int, int],
     room: tuple[int, int],
     caption: str,
+    title: str = "",
 ) -> tuple[Figure, Axes, list[tuple[int, int]], int]:
-    """A figure of flat images (N, side²), `columns` in a row, each in a thin frame; a line below all.
+    """A figure of flat images (N, side²), `columns` in a row, each in a thin frame; a line above and below.
 
     Args:
         margins, room: pixels left of all and above all; right of each image and below it.
@@ -186,7 +188,9 @@ def tiles(
     pictures = enlarged(images, pixels)
     side = pictures.shape[1]
     across, down = side + room[0], side + room[1]
-    width, height = margins[0] + columns * across, margins[1] + -(-len(images) // columns) * down + 26
+    widest = max(TEXT * len(text) * size for text, size in ((caption, 9), (title, 13)))
+    width = max(margins[0] + columns * across, round(widest) + 24)
+    height = margins[1] + -(-len(images) // columns) * down + 26
     places = [
         (margins[0] + n % columns * across, margins[1] + n // columns * down) for n in range(len(images))
     ]
@@ -200,6 +204,7 @@ def tiles(
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
     axes.text(width - 10, height - 6, caption, ha="right", va="bottom", fontsize=9, color=QUIET)
+    axes.text(12, 12, title, fontsize=13, va="top")
     return fig, axes, places, side
 
 

@@ -30,10 +30,11 @@ def elbo_curves(trainings: Mapping[str, pd.DataFrame], notebook: pd.DataFrame | 
     if notebook is not None:
         runs.insert(0, (notebook, "reference", style.Look(style.REFERENCE, "-", "x")))
     # the first epochs would flatten the rest; what lies below the frame is in the csv
-    later = np.concatenate([table[["train_elbo", "test_elbo"]].to_numpy()[1:].ravel() for table, *_ in runs])
-    if len(later):
-        low, high = later.min(), max(later.max(), later.min() + 1)
-        cells[0].set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+    columns = ["train_elbo", "test_elbo"]
+    shown = [table[columns].to_numpy()[min(1, len(table) - 1) :].ravel() for table, *_ in runs]
+    low, high = np.concatenate(shown).min(), np.concatenate(shown).max()
+    room = 0.05 * max(high - low, 1)
+    cells[0].set_ylim(low - room, high + room)
     for axes, split in zip(cells, ("test", "train"), strict=True):
         for table, name, look in runs:
             axes.plot(
@@ -149,7 +150,7 @@ def verdicts(decoded: np.ndarray, table: pd.DataFrame, columns: int, title: str,
     long = max(map(len, table["verdict"])) > 2
     caption = f"class by the judge; red: unsure, with its confidence in %; binarized {data}"
     margins, room = (12, 44), (18, 42 if long else 28)
-    fig, axes, places, side = style.tiles(decoded, columns, TILE, margins, room, caption)
+    fig, axes, places, side = style.tiles(decoded, columns, TILE, margins, room, caption, title)
     found = table[["verdict", "confidence", "sure"]].itertuples(index=False)
     for (x, y), (verdict, confidence, sure) in zip(places, found, strict=True):
         text, colour = style.short(verdict, 10), "black" if sure else UNSURE
@@ -160,5 +161,4 @@ def verdicts(decoded: np.ndarray, table: pd.DataFrame, columns: int, title: str,
             round(x + side / 2), y + side + 4, text, ha="center", va="top", color=colour, linespacing=1,
             fontsize=8 if long else 11, fontweight="normal" if sure else "bold",
         )  # fmt: skip
-    axes.text(12, 12, title, fontsize=13, va="top")
     return fig

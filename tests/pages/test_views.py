@@ -111,7 +111,7 @@ def test_the_summary_has_a_dash_for_a_missing_value(tmp_path: Path, monkeypatch:
     elbo.write_text(json.dumps(found))
     table = summary.markdown()
     assert "| … of the reference notebook | – | −137.67 |" in table
-    assert any(line.startswith("| train ELBO of 1,234 images |") for line in table)
+    assert any(line.startswith("| train ELBO, 100 samples, 1,234 images |") for line in table)
     assert " – " in summary.lines()[0]
     # a variant without results is listed as missing
     Path("reports/vae/tuned/likelihood.json").unlink()

@@ -16,7 +16,7 @@ from PIL import Image
 
 from pages.figures import write_figures
 from pages.names import dataset_title
-from plots import classifier, critique, differences, likelihood, quadratic, style
+from plots import classifier, critique, differences, likelihood, quadratic, style, vae
 
 
 def test_class_labels_lie_on_a_cluster_and_do_not_overlap() -> None:
@@ -129,6 +129,47 @@ def test_a_setting_of_the_search_is_named_by_what_differs() -> None:
     assert labels[0] == "no input dropout, constant lr"
     assert labels[1].startswith("tuned: gelu")
     assert labels[2] == "lr 0.001"
+
+
+@pytest.mark.parametrize("columns", [2, 4, 8])
+@pytest.mark.parametrize("data", ["MNIST", "Fashion-MNIST", "UCI digits, a stand-in for Fashion-MNIST"])
+def test_no_text_of_decoded_images_is_cut(columns: int, data: str) -> None:
+    images = np.zeros((2 * columns, 64))
+    table = pd.DataFrame({"verdict": "Ankle boot", "confidence": 0.5, "sure": [True, False] * columns})
+    title = f"a_long_name_of_a_variant: {2 * columns} decoded samples of the prior"
+    for fig in (
+        vae.verdicts(images, table, columns, title, data),
+        vae.reconstructions(
+            images[:columns], {"a_long_name": images[:columns]}, ["Ankle boot"] * columns, data
+        ),
+    ):
+        FigureCanvasAgg(fig).draw()
+        for text in fig.axes[0].texts:
+            box = text.get_window_extent()
+            assert box.x0 >= 0, text.get_text()
+            assert box.x1 <= fig.bbox.x1, text.get_text()
+
+
+def test_the_last_value_of_a_short_training_lies_inside_the_axes() -> None:
+    table = pd.DataFrame({"epoch": range(1, 21), "train_elbo": -140.0, "test_elbo": -141.0})
+    short = pd.DataFrame({"epoch": [1], "train_elbo": [-310.0], "test_elbo": [-300.0]})
+    fig = vae.elbo_curves({"short": short, "long": table}, None, "digits")
+    FigureCanvasAgg(fig).draw()
+    for axes in fig.axes:
+        frame = axes.get_window_extent()
+        for text in axes.texts:
+            box = text.get_window_extent()
+            assert frame.y0 - 1 <= (box.y0 + box.y1) / 2 <= frame.y1 + 1, text.get_text()
+
+
+def test_an_optimizer_that_begins_below_the_frame_has_its_mark() -> None:
+    losses = pd.DataFrame({"iteration": [0, 1, 2], "a": [-30.0, -31, -32], "b": [1.0, 0, -1]})
+    trajectory = pd.DataFrame({"iteration": [0, 1, 2], "x1": [1.0, 0.5, 0.2], "x2": [1.0, 0.5, 0.2]})
+    comparison = pd.DataFrame({"optimizer": ["a", "b"], "lr": [0.1, 0.1]})
+    fig = quadratic.optimizers(trajectory, losses, comparison, [1.0, 1.0], 0.1)
+    assert any(
+        line.get_marker() == "v" and list(line.get_ydata()) == [quadratic.FLOOR] for line in fig.axes[1].lines
+    )
 
 
 def test_every_region_of_the_plane_has_its_class_name_inside() -> None:

@@ -67,4 +67,7 @@ def declared_deps(stage: str) -> list[str]:
     items = entry.get("foreach", {})
     item = items.get(member, member) if isinstance(items, dict) else member
     deps = entry.get("do", entry).get("deps", [])
-    return [re.sub(r"\$\{(key|item\.\w+)\}", member, dep).replace("${item}", str(item)) for dep in deps]
+    values = {"key": member, "item": item}
+    if isinstance(item, dict):
+        values |= {f"item.{key}": value for key, value in item.items()}
+    return [re.sub(r"\$\{([\w.]+)\}", lambda found: str(values.get(found[1], member)), dep) for dep in deps]
