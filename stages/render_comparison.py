@@ -59,7 +59,7 @@ def main() -> None:
     if len(models) > 1:
         figures["gains"] = differences.gains(read_json("reports/vae_differences.json"), title)
     search = read_csv("data/search.csv")
-    first = search.iloc[0].to_dict()
+    first = {str(key): value for key, value in search.iloc[0].items()}
     if data.name == "mnist" and "tuned" in variants and is_searched(variants["tuned"].model_dump(), first):
         about = f"{first['images']:,} held-out training images of {title}, {first['epochs']} epochs each"
         figures["search"] = differences.search(search, about)
