@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 
-TEXT = 1.02  # pixels of width of a letter, at most, for each point of font size
 DPI = 120
 matplotlib.rcdefaults()  # ignore the matplotlibrc of this machine
 matplotlib.rcParams.update(
@@ -188,8 +188,10 @@ def tiles(
     pictures = enlarged(images, pixels)
     side = pictures.shape[1]
     across, down = side + room[0], side + room[1]
-    widest = max(TEXT * len(text) * size for text, size in ((caption, 9), (title, 13)))
-    width = max(margins[0] + columns * across, round(widest) + 24)
+    ends = [
+        TextPath((0, 0), text, size).get_extents().x1 for text, size in ((caption, 9), (title, 13)) if text
+    ]
+    width = max(margins[0] + columns * across, round(max(ends) * DPI / 72) + 26)
     height = margins[1] + -(-len(images) // columns) * down + 26
     places = [
         (margins[0] + n % columns * across, margins[1] + n // columns * down) for n in range(len(images))
