@@ -89,8 +89,9 @@ def search(table: pd.DataFrame, data: str) -> Figure:
     axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel="validation ELBO (nats per image)")
     handles = style.keys({f"{chosen['name']}": style.LOOKS[0], "tried": style.LOOKS[1]}, lines=False)
     if len(seeds) > 1:
-        handles.append(Line2D([], [], color=style.FIRST, ls="", marker="o", mfc="white", ms=6,
-                              label=f"{chosen['name']}, {len(seeds) - 1} other seed{"s" if len(seeds) > 2 else ""}"))  # fmt: skip
+        label = f"{chosen['name']}, other seed{'s' if len(seeds) > 2 else ''}"
+        options = {"ls": "", "marker": "o", "mfc": "white", "ms": 6}
+        handles.append(Line2D([], [], color=style.FIRST, label=label, **options))
         handles.append(Line2D([], [], color=style.FIRST, alpha=0.15, lw=9, label="spread of its seeds"))
     style.legend_above(fig, handles)
     return style.finish(fig, f"bars: ± standard error over {data}")
