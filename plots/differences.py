@@ -90,8 +90,8 @@ def search(table: pd.DataFrame, data: str) -> Figure:
     handles = style.keys({f"{chosen['name']}": style.LOOKS[0], "tried": style.LOOKS[1]}, lines=False)
     if len(seeds) > 1:
         label = f"{chosen['name']}, other seed{'s' if len(seeds) > 2 else ''}"
-        options = {"ls": "", "marker": "o", "mfc": "white", "ms": 6}
-        handles.append(Line2D([], [], color=style.FIRST, label=label, **options))
+        dot = Line2D([], [], color=style.FIRST, label=label, ls="", marker="o", mfc="white", ms=6)
+        handles.append(dot)
         handles.append(Line2D([], [], color=style.FIRST, alpha=0.15, lw=9, label="spread of its seeds"))
     style.legend_above(fig, handles)
     return style.finish(fig, f"bars: ± standard error over {data}")
