@@ -48,10 +48,12 @@ def main() -> None:
     command = ["dvc", "plots", "diff", *names, "--targets", target, "-o", "dvc_plots"]
     subprocess.run(command, check=True)
     with chromium() as browser:
-        page = browser.new_page(viewport={"width": 640, "height": 350})
+        page = browser.new_page(viewport={"width": 760, "height": 900})
         page.goto((Path.cwd() / "dvc_plots/index.html").as_uri())
         page.wait_for_timeout(3000)
-        save("dvc_plots_diff.png", page)
+        box = page.locator("body > div").first.bounding_box()
+        assert box
+        save("dvc_plots_diff.png", page, box)
     write_json(RECORD, {path: md5(path) for path in SHOWN})
 
 
