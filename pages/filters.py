@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ def number(value: float | None, decimals: int = 2, *, sign: bool = False) -> str
     """A number with a minus sign, commas between thousands; – for None."""
     if value is None:
         return "–"
+    value = round(value, decimals) + 0.0  # no minus zero
     return f"{value:{'+' if sign else ''},.{decimals}f}".replace("-", "−")
 
 
@@ -41,9 +43,12 @@ def power(log10: float | None) -> str:
         return "0"
     if log10 >= -3:
         return number(10**log10, 3 if log10 < 1 else 1)
-    exponent = int(log10 // 1)
+    exponent = math.floor(log10)
+    digits = f"{10 ** (log10 - exponent):.1f}"
+    if digits == "10.0":
+        digits, exponent = "1.0", exponent + 1
     raised = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"{10 ** (log10 - exponent):.1f}·10{raised}"
+    return f"{digits}·10{raised}"
 
 
 def words(items: Iterable[Any], last: str = "and") -> str:

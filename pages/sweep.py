@@ -137,7 +137,7 @@ def compute(name: str, settings: Settings, stage: str) -> str:
 def score(name: str, path: str, metric: str) -> float | None:
     """A metric of an experiment of HEAD; None if there is no such experiment, or it has none."""
     head = (git("rev-parse", "HEAD") or "").strip()
-    text = git("show", f"refs/exps/{head[:2]}/{head[2:]}/{name}:{path}")
+    text = git("show", f"refs/exps/{head[:2]}/{head[2:]}/{name}:./{path}")
     found = re.search(rf'"{metric}": ([-+.\de]+)', text or "")
     return float(found[1]) if found else None
 

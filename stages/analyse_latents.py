@@ -78,4 +78,7 @@ def main(variant: str) -> None:
     }
     write_json(f"{report}/interpolations.json", summaries)
     unsure = (~many.sure).double().mean()
-    say(f"{variant}: neighbours name {accuracy:.2%} of the test images; {unsure:.2%} of steps are unclear")
+    say(
+        f"{variant}: neighbours classify {accuracy:.2%} of the test images correctly;"
+        f" classifier confidence below {lines.sure:.0%} in {unsure:.2%} of the steps on lines"
+    )

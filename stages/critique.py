@@ -89,4 +89,5 @@ def main(variant: str) -> None:
     write_csv(f"{report}/critique_by_class.csv", rows)
     write_csv(f"{report}/samples.csv", verdicts)
     write_json(f"{report}/critique.json", metrics)
-    say(f"{variant}: the judge is undecided in {metrics['unsure']:.2%} of {settings.samples} samples")
+    share = f"{metrics['unsure']:.2%} of {settings.samples:,} samples"
+    say(f"{variant}: classifier confidence below {settings.sure:.0%} in {share}")

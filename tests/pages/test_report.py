@@ -308,6 +308,7 @@ def test_a_missing_name_or_file_is_an_error(tmp_path: Path) -> None:
 
 def test_numbers_are_typeset() -> None:
     assert number(-1234.567) == "−1,234.57"
+    assert number(-0.001) == "0.00"
     assert number(0.5, 1, sign=True) == "+0.5"
     assert number(None) == share(None) == "–"
     assert share(0.1234) == "12.3 %"
@@ -318,6 +319,7 @@ def test_numbers_are_typeset() -> None:
     assert plus_minus(None, None) == "–"
     assert power(-1.524307) == "0.030"
     assert power(-44.220797) == "6.0·10⁻⁴⁵"
+    assert power(-4.0000001) == "1.0·10⁻⁴"
     assert power(-300.0) == "0"
     assert power(None) == "diverged"
     assert words(["a"]) == "a"
