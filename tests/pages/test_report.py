@@ -208,7 +208,7 @@ def test_sentences_follow_the_numbers(render_variants: Render, monkeypatch: pyte
     assert "only" not in text().partition("## Appendix")[0].partition("3e:")[2].partition("###")[0]
     gaps = best["likelihood"]["test"]["gaps"]
     assert (
-        "That gap is nearly all the encoder's: of 6.82 ± 0.55 nats (2,000 random images), refining" in text()
+        "Its inference gap is nearly all the encoder's: of 6.82 ± 0.55 nats (2,000 random images), refining" in text()
     )
     assert (
         "recovers 83.5 ± 1.6 %, a better mode 15.1 % more; the Gaussian's shape costs only 0.09 nats"
@@ -227,7 +227,7 @@ def test_sentences_follow_the_numbers(render_variants: Render, monkeypatch: pyte
         "approximation": 3.0,
         "approximation_of_better_start": 2.9,
     }
-    assert "That gap is less than half the encoder's: of 4.00 ± " in text()
+    assert "Its inference gap is less than half the encoder's: of 4.00 ± " in text()
     assert (
         "recovers 25.0 ± 2.0 %, a better mode 2.5 % more; the Gaussian's shape costs 2.90 nats, 72" in text()
     )
@@ -237,7 +237,7 @@ def test_sentences_follow_the_numbers(render_variants: Render, monkeypatch: pyte
         in text()
     )
     gaps |= {"approximation_of_better_start": 1.0, "images": 10_000}
-    assert "That gap is mostly the encoder's: of 4.00 ± 0.55 nats (10,000 images), refining" in text()
+    assert "Its inference gap is mostly the encoder's: of 4.00 ± 0.55 nats (10,000 images), refining" in text()
     assert "These are means over 10,000 test images. The encoder" in text()
     assert "Most of the rest is the encoder's as well" in text()
     price = best["likelihood"]["price"]
