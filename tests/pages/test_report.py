@@ -207,9 +207,7 @@ def test_sentences_follow_the_numbers(render_variants: Render, monkeypatch: pyte
     assert "The low recall says" not in text()
     assert "only" not in text().partition("## Appendix")[0].partition("3e:")[2].partition("###")[0]
     gaps = best["likelihood"]["test"]["gaps"]
-    assert (
-        "Its inference gap is nearly all the encoder's: of 6.82 ± 0.55 nats (2,000 random images), refining" in text()
-    )
+    assert "gap is nearly all the encoder's: of 6.82 ± 0.55 nats (2,000 random images), refining" in text()
     assert (
         "recovers 83.5 ± 1.6 %, a better mode 15.1 % more; the Gaussian's shape costs only 0.09 nats"
         in text()
@@ -237,7 +235,7 @@ def test_sentences_follow_the_numbers(render_variants: Render, monkeypatch: pyte
         in text()
     )
     gaps |= {"approximation_of_better_start": 1.0, "images": 10_000}
-    assert "Its inference gap is mostly the encoder's: of 4.00 ± 0.55 nats (10,000 images), refining" in text()
+    assert "gap is mostly the encoder's: of 4.00 ± 0.55 nats (10,000 images), refining" in text()
     assert "These are means over 10,000 test images. The encoder" in text()
     assert "Most of the rest is the encoder's as well" in text()
     price = best["likelihood"]["price"]

@@ -12,10 +12,12 @@ import pytest
 from elbo.analysis.differences import paired
 from pages.filters import number
 from pages.render import environment, render
+from stages import render_report
 from stages.render_report import TEMPLATES, context
 from tests.conftest import Project
 from tests.pages.conftest import Render
 from workflow.core.arrays import read_npz
+from workflow.core.files import read_yaml
 
 
 def test_differences_are_paired_and_so_are_their_errors() -> None:
@@ -204,6 +206,8 @@ def test_the_search_is_judged_by_the_spread_over_seeds(
         "lr": 0.002,
         "schedule": "cosine",
         "warmup": 0.02,
+        "epochs": 20,
+        "images": 10000,
     }
     others: list[dict[str, Any]] = [
         {"seed": 305},
@@ -232,6 +236,16 @@ def test_the_search_is_judged_by_the_spread_over_seeds(
     text = " ".join(render(templates, "report.md.j2", **found).split())
     assert "Only one seed of *tuned* was trained" in text
     assert "On training images held out" not in text
+
+
+def test_the_search_is_not_shown_for_other_settings_than_its_own(
+    render_variants: Render, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(render_variants())
+    params = read_yaml()
+    params["vae"]["tuned"]["lr"] = 0.5
+    monkeypatch.setattr(render_report, "read_yaml", lambda: params)
+    assert "search.png" not in render(environment(TEMPLATES), "report.md.j2", **context())
 
 
 @pytest.mark.parametrize(
