@@ -266,7 +266,7 @@ def test_one_tracker_serves_all_trainings_and_ends_when_the_folder_is_deleted(tm
         return process
 
     # the tracker does not keep the stage's pipe open
-    assert stage(1, 0).communicate(timeout=60)[0] == ""
+    assert stage(1, 0).communicate(timeout=300)[0] == ""
     long = stage(2, 1000)
     other = stage(3, 1000)
 
@@ -285,7 +285,7 @@ def test_one_tracker_serves_all_trainings_and_ends_when_the_folder_is_deleted(tm
     os.killpg(long.pid, signal.SIGKILL)
     os.killpg(other.pid, signal.SIGINT)
     for process in (long, other):
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
     wait_for(lambda: statuses() == ["FINISHED", "KILLED", "KILLED"])
     assert trackers(root) == [tracker]
     shutil.rmtree(root)
