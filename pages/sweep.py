@@ -39,9 +39,12 @@ def main() -> None:
         raise UserError(f"{HELD_OUT}=0 holds out no images to choose by; leave it out of KEYS")
     grid = [dict(zip(keys, values, strict=True)) for values in itertools.product(*keys.values())]
     varied = [key for key in keys if len(keys[key]) > 1]
-    names = {name(settings, varied): settings for settings in grid}  # all are checked before one runs
-    # by digest: 1e-3 and 0.001 are one experiment
-    points = dict({one.rpartition("-")[2]: (one, names[one]) for one in reversed(names)}.values())
+    points: dict[str, Settings] = {}
+    for settings in grid:  # all are checked before one runs
+        one = name(settings, varied)
+        # 1e-3 and 0.001 have one digest, and are one experiment
+        if not any(other.endswith(one[one.rindex("-") :]) for other in points):
+            points[one] = settings
     say(f"{len(points)} experiments of {stage}, with {HELD_OUT}={keys[HELD_OUT][0]}")
     scores: dict[str, float] = {}
     faults: list[str] = []

@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 from dvc.repo import Repo
 
-from pages import compare, summary
+from pages import summary
 from tests.conftest import Project, commit, copy_working_tree
 from tests.support.pages import chromium
 from tests.support.repository import ROOT
-from workflow.core.errors import UserError
 from workflow.core.files import read_yaml
 from workflow.doctor import machine
 from workflow.runs.undeclared import left_over, undeclared_files
@@ -29,12 +28,6 @@ TITLES = (
     "Predictions by actual class, in percent: images",
 )
 TEMPLATES = {path.stem for path in (ROOT / ".dvc/plots").glob("*.json")}
-ROWS = {
-    "working tree": {"rev": "workspace", "vae.tuned.lr": 0.002, "data.x": 0.5, "tuned.elbo": -132.643675},
-    "main": {"rev": "main", "vae.tuned.lr": 0.002, "data.x": 0.5, "tuned.elbo": -132.643675},
-    "warm": {"rev": "a1b2c3d", "vae.tuned.lr": 0.003, "data.x": 0.5, "tuned.elbo": -133.1},
-    "queued": {"rev": "b1b2c3d", "vae.tuned.lr": 0.004, "data.x": 0.5, "tuned.elbo": None},
-}  # fmt: skip
 
 
 @pytest.fixture
@@ -174,57 +167,12 @@ def test_the_summary_of_a_stand_in_ends_with_a_warning(
     assert printed[5].startswith("WARNING: these are NOT the numbers of MNIST")
 
 
-def test_a_comparison_shows_only_what_differs() -> None:
-    rows = compare.select(ROWS, [])
-    assert list(rows) == ["main", "warm", "queued"], "the working tree equals HEAD"
-    table = compare.table(rows, compare.differing(rows.values()))
-    assert table.splitlines() == [
-        "       vae.tuned.lr tuned.elbo",
-        "main          0.002    -132.64",
-        "warm          0.003    -133.10",
-        "queued        0.004          –",
-    ]
-    assert list(compare.select(ROWS, ["warm", "main"])) == ["warm", "main"]
-    with pytest.raises(UserError, match=r"no experiment cold of HEAD; there are: .*warm"):
-        compare.select(ROWS, ["cold"])
-
-
-def test_a_comparison_of_many_params_fits_120_columns() -> None:
-    rows = {
-        name: {f"vae.tuned.some_setting_{number}": f"{name}{number}" for number in range(12)}
-        for name in ("first", "second")
-    }
-    lines = compare.table(rows, compare.differing(rows.values())).splitlines()
-    assert "" in lines, "one table is too wide"
-    assert max(map(len, lines)) <= 120
-    assert all(any(f"setting_{number}" in line for line in lines) for number in range(12))
-
-
-def test_a_comparison_without_git_is_an_error(tmp_path: Path) -> None:
-    for name in ("pages", "workflow", "params.yaml", "dvc.yaml"):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, tmp_path / name)
-    (tmp_path / ".dvc").mkdir()  # as an archive of the project has it
-    shutil.copy(ROOT / ".dvc/config", tmp_path / ".dvc")
-    for command in (["true"], ["git", "init", "-q"]):
-        Project(tmp_path).run(*command)
-        printed = Project(tmp_path).run("python", "-m", "pages.compare", status=1)
-        assert "no git repository with a commit here" in printed
-        assert "Traceback" not in printed
-
-
 def test_every_plot_has_a_template_in_dvc_plots_and_a_safe_title() -> None:
     text = (ROOT / "dvc.yaml").read_text()
     assert set(re.findall(r"template: (\w+)", text)) == TEMPLATES
     assert not [title for title in re.findall(r"title: (.*)", text) if "'" in title]
     bounds = (ROOT / ".dvc/plots/bounds.json").read_text()
     assert all(f'"iwae_{k}"' in bounds for k in read_yaml(ROOT / "params.yaml")["evaluate_elbo"]["iwae"][1:])
-
-
-def test_a_variants_params_are_not_those_of_a_section_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare, "read_yaml", lambda: {"data": {}, "vae": {"data": {}, "tuned": {}}})
-    row = {"data.threshold": 0.5, "vae.data.lr": 0.1, "vae.tuned.lr": 0.2, "tuned.elbo": -1.0}
-    assert compare.variants(row) == {"data": {"vae.lr": 0.1}, "tuned": {"vae.lr": 0.2, "elbo": -1.0}}
 
 
 @pytest.mark.slow
