@@ -4,6 +4,7 @@ Each combination is an experiment of DVC, run in a copy of the project, up to th
 images. Its name has a digest of all params and of the changes since HEAD, so each is computed once.
 """
 
+import functools
 import itertools
 import json
 import os
@@ -111,11 +112,17 @@ def name(settings: Settings, varied: Sequence[str]) -> str:
         except (YAMLError, AttributeError, TypeError):  # no value, or a key below one that is no section
             raise UserError(f"{text}: not keys and values of params.yaml") from None
         params = json.dumps(read_yaml(path), sort_keys=True)
-    changes = git("diff", "HEAD", "--", ".", ":!params.yaml", ":!dvc.lock", ":!reports")
-    if changes is None:
-        raise UserError("no git repository with a commit here, and DVC keeps experiments as commits")
     values = "-".join(f"{key.split('.')[-1]}-{settings[key]}" for key in varied or settings)
-    return f"{re.sub('[^a-zA-Z0-9_.]+', '-', values)[:60]}-{digest(params.encode(), changes.encode())[:6]}"
+    return f"{re.sub('[^a-zA-Z0-9_.]+', '-', values)[:60]}-{digest(params.encode(), changes().encode())[:6]}"
+
+
+@functools.cache  # the same for all experiments of a sweep
+def changes() -> str:
+    """What differs from HEAD and could change a result, params.yaml apart."""
+    found = git("diff", "HEAD", "--", ".", ":!params.yaml", ":!dvc.lock", ":!reports")
+    if found is None:
+        raise UserError("no git repository with a commit here, and DVC keeps experiments as commits")
+    return found
 
 
 def compute(name: str, settings: Settings, stage: str) -> str:

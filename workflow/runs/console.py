@@ -14,9 +14,8 @@ from typing import NoReturn, TypeVar
 from workflow.core.errors import UserError
 
 T = TypeVar("T")
-SILENCE = (
-    10.0  # seconds without a line, after which `watch` writes one; `make repro` adds those between stages
-)
+# seconds without a line, after which `watch` writes one; `make repro` adds those between stages
+SILENCE = 10.0
 _last_line_at = [0.0]
 _position: list[str] = []  # what `progress` works on now
 
