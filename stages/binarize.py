@@ -35,7 +35,7 @@ def main() -> None:
         name=name,
         fallback_for=requested if requested != name else "",
         classes=mnist.classes(name),
-        width=pixels[0].size,
+        shape=pixels.shape[1:],
         features=images,
         labels=labels,
     )

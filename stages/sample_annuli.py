@@ -16,7 +16,7 @@ def main() -> None:
         name="annuli",
         fallback_for="",
         classes=("negative", "positive"),
-        width=2,
+        shape=(2,),
         features={"train": points.numpy()},
         labels={"train": labels.numpy().astype(np.uint8)},
     )

@@ -22,7 +22,7 @@ from workflow.core.errors import UserError
 def example(**changes: object) -> Dataset:
     generator = np.random.default_rng(0)
     values: dict[str, object] = {
-        "name": "test", "fallback_for": "", "classes": ("a", "b"), "width": 13,
+        "name": "test", "fallback_for": "", "classes": ("a", "b"), "shape": (13,),
         "features": {"train": generator.integers(0, 256, (5, 2), dtype=np.uint8)},
         "labels": {"train": np.array([0, 1, 0, 1, 1], dtype=np.uint8)},
     }  # fmt: skip
@@ -40,6 +40,17 @@ def test_a_saved_dataset_loads_unchanged_and_has_equal_bytes_each_time(tmp_path:
     expected = np.unpackbits(data.features["train"], axis=1)[:, :13]
     assert torch.equal(again.inputs("train"), torch.from_numpy(expected).float())
     assert again.targets("train").tolist() == [0, 1, 0, 1, 1]
+
+
+def test_files_of_squares_and_points_hold_no_shape_and_others_do(tmp_path: Path) -> None:
+    bits, points = np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.float32)
+    for shape, rows, stored in (
+        ((4, 4), bits, False), ((2, 8), bits, True), ((16,), bits, True), ((3,), points, False),
+    ):  # fmt: skip
+        example(shape=shape, features={"train": rows}, labels={}, classes=()).save(tmp_path / "data.npz")
+        assert ("shape" in read_npz(tmp_path / "data.npz")) == stored
+        again = dataset.load(tmp_path / "data.npz")
+        assert (again.shape, again.width, again.labelled, again.classes) == (shape, np.prod(shape), False, ())
 
 
 def test_array_files_do_not_depend_on_the_python_version(tmp_path: Path) -> None:
@@ -69,8 +80,12 @@ def test_the_digest_changes_with_any_bit_label_or_split() -> None:
             labels={"test": example().labels["train"]},
         ),
         example(name="other"),
+        example(labels={}),
+        example(intensities={"train": np.zeros((5, 13), np.uint8)}),
+        example(shape=(4, 3)),
+        example(shape=(3, 4)),
     ]
-    assert len({example().digest, *(other.digest for other in others)}) == 5
+    assert len({example().digest, *(other.digest for other in others)}) == len(others) + 1
     assert len(example().digest) == 32
 
 
@@ -82,10 +97,8 @@ def test_the_error_for_a_damaged_file_gives_the_remedy(tmp_path: Path) -> None:
         dataset.load(path)
 
 
-def test_a_stand_in_is_named_in_identity_and_title() -> None:
-    data = example(name="uci-digits", fallback_for="mnist")
-    assert data.identity["fallback_for"] == "mnist"
-    assert data.title == "uci-digits, a stand-in for mnist"
+def test_a_stand_in_is_named_in_identity() -> None:
+    assert example(name="uci-digits", fallback_for="mnist").identity["fallback_for"] == "mnist"
 
 
 def test_uci_digits_are_written_as_28_by_28_idx_files(tmp_path: Path) -> None:
