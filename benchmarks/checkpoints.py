@@ -6,15 +6,12 @@ import shutil
 import statistics
 import time
 
-import torch
-
 from benchmarks import limits
 from elbo import training
-from elbo.determinism import prepare, stream
-from elbo.models.vae import VAE
-from elbo.negative_elbo import NegativeElbo
+from elbo.determinism import prepare
 from elbo.optimization import Optimizer
 from stages.schema import Params
+from stages.train_vae import objective_of
 from workflow.core import dataset
 from workflow.core.params import load
 from workflow.runs.checkpoints import Checkpoints
@@ -29,12 +26,9 @@ def main() -> None:
     compute, settings = load(Params, "compute", "vae.notebook")
     prepare(compute.threads)
     data = dataset.load("data/binarized.npz")
-    train: torch.Tensor = data.inputs("train")
-    model = VAE(data.width, settings.hidden, settings.activation, stream(settings.seed, "init"))
-    optimizer = Optimizer(model, settings, len(train))
+    objective = objective_of("notebook", settings, data)
+    optimizer = Optimizer(objective.model, settings, objective.size)
     checkpoints = Checkpoints(Inputs("benchmark", {}, {}, {}, ()))
-    held_out = {"test": data.inputs("test")}
-    objective = NegativeElbo(model, train, held_out, settings.seed, settings.input_dropout)
     epochs = training.epochs(objective, settings, optimizer)
     rows = []
     without: list[float] = []

@@ -17,7 +17,8 @@ from elbo.exact.grid import Grid
 from elbo.exact.likelihood import boxes_around, evaluate
 from elbo.exact.price import price
 from elbo.exact.quadrature import integrate
-from elbo.models.vae import VAE, Decoder
+from elbo.models.networks import Decoder
+from elbo.models.vae import VAE
 from stages.schema import Params
 from workflow.core import dataset
 from workflow.core.params import load

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from elbo.bounds import importance_weighted, log_likelihood, log_normal, mean_and_error
-from elbo.models.vae import LATENT, VAE
+from elbo.models.vae import VAE
 
 ROWS = 4000  # latents decoded at once: their logits are 12 MB
 
@@ -17,7 +17,7 @@ class Bounds:
     """Bounds of log p(x) for each of N images, float64, nats."""
 
     reconstruction: Tensor  # (N,) E_q[log p(x|z)], the mean over S samples
-    kl: Tensor  # (N, 2) KL(q(z|x) || p(z)) of each latent dimension, exact
+    kl: Tensor  # (N, D) terms of KL(q(z|x) || p(z)), exact; (N, 1) by the S samples if it has no closed form
     iwae: Mapping[int, Tensor]  # (N,) by k
 
     @property
@@ -50,17 +50,20 @@ def bounds(model: VAE, images: Tensor, samples: int, ks: Sequence[int], generato
     parts = []
     for x in images.split(max(1, ROWS // samples)):
         q = model.encoder(x)
-        likelihoods, weights = [], []
+        likelihoods, weights, terms = [], [], []
         for first in range(0, samples, chunk := max(1, ROWS // len(x))):
-            shape = (min(chunk, samples - first), len(x), LATENT)
-            z = q.sample(torch.randn(shape, generator=generator))
+            shape = (min(chunk, samples - first), len(x), model.latent)
+            z, log_q = q.sample_and_log_prob(torch.randn(shape, generator=generator))
             logits = model.decoder(z.flatten(0, 1)).unflatten(0, shape[:2])
             likelihood = log_likelihood(logits, x).double()
             likelihoods.append(likelihood)
-            weights.append(likelihood + log_normal(z) - q.log_prob(z))
+            weights.append(likelihood + log_normal(z) - log_q)
+            terms.append(log_q - log_normal(z))
         log_weights = torch.cat(weights)
         iwae = {k: importance_weighted(log_weights, k) for k in ks}
-        parts.append(Bounds(torch.cat(likelihoods).mean(0), q.kl().double(), iwae))
+        exact = q.kl()
+        kl = torch.cat(terms).double().mean(0).unsqueeze(1) if exact is None else exact.double()
+        parts.append(Bounds(torch.cat(likelihoods).mean(0), kl, iwae))
     return Bounds(
         torch.cat([part.reconstruction for part in parts]),
         torch.cat([part.kl for part in parts]),

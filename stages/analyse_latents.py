@@ -60,7 +60,10 @@ def main(variant: str) -> None:
     next(part)
 
     def draw_ends(seed: int, count: int) -> list[torch.Tensor]:
-        return [from_prior(count, stream(seed, f"interpolation {end}")) for end in ("starts", "ends")]
+        return [
+            from_prior(count, model.latent, stream(seed, f"interpolation {end}"))
+            for end in ("starts", "ends")
+        ]
 
     follow = partial(interpolation.follow, model, judge, steps=figures.steps, sure=lines.sure)
     first, last = draw_ends(figures.seed, figures.rows)

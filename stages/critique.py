@@ -26,7 +26,7 @@ def main(variant: str) -> None:
     train, test, labels = data.inputs("train"), data.inputs("test"), data.targets("test")
     part = iter(progress(("samples", "features"), total=2, label=variant, unit="part"))
     next(part)
-    means = model.decode(from_prior(settings.samples, stream(settings.seed, "prior")))
+    means = model.decode(from_prior(settings.samples, model.latent, stream(settings.seed, "prior")))
     rebuilt = model.decode(model.encoder(test).mean)
     samples, reconstructions = critique.binarized(means), critique.binarized(rebuilt)
     seen, of_data, of_rebuilt = (critique.judge(judge, x) for x in (samples, test, reconstructions))
@@ -76,7 +76,7 @@ def main(variant: str) -> None:
         "compared": count,
         "features": features,
     }
-    few = model.decode(from_prior(figures.grid**2, stream(figures.seed, "samples")))
+    few = model.decode(from_prior(figures.grid**2, model.latent, stream(figures.seed, "samples")))
     shown = critique.judge(judge, critique.binarized(few))
     verdicts = {
         "sample": range(1, len(shown.label) + 1),

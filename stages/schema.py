@@ -1,8 +1,11 @@
 """The keys of params.yaml: their types, their ranges, and what holds between them. None has a default."""
 
-from typing import Annotated, Literal, Self, TypeVar
+import functools
+import operator
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, ValidationInfo, create_model, field_validator, model_validator
 
 from workflow.core.params import Section
 
@@ -28,6 +31,19 @@ OptimizerName = Literal[
     "preconditioned by 1/a",
     "L-BFGS",
 ]
+Counts = NotEmpty[list[Count]]
+# The architectures: elbo/models/<kind>.py, and the types of its settings.
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "mlp": {"hidden": Counts, "residual": bool},
+}
+if TYPE_CHECKING:
+    Architecture = Section
+else:
+    SECTIONS = [
+        create_model(kind, __base__=Section, kind=Literal[kind], **settings)
+        for kind, settings in ARCHITECTURES.items()
+    ]
+    Architecture = Annotated[functools.reduce(operator.or_, SECTIONS), Field(discriminator="kind")]
 TRAINING_IMAGES = {"mnist": 60_000, "fashion-mnist": 60_000, "kmnist": 60_000, "uci-digits": 1_437}
 
 
@@ -98,8 +114,41 @@ class Classifiers(Section):  # both are read by stages, and a third would be by 
     images: Classifier
 
 
+# Why a value does not fit an objective.
+UNFIT = {
+    ("elbo", "k"): "it takes one posterior sample; write 1",
+    ("iwae", "k"): "its bound with one sample is the elbo; write 2 or more",
+    ("iwae", "posterior"): "its gradients need log q(z|x) of given latents, which a flow gives dimension by "
+    "dimension; write diagonal or full",
+    ("iwae", "beta"): "it has no KL to weigh; write 1.0",
+    ("iwae", "beta_warmup"): "it has no KL to weigh; write 0.0",
+}
+FITS: dict[tuple[str, str], Callable[[Any], bool]] = {
+    ("elbo", "k"): lambda k: k == 1,
+    ("iwae", "k"): lambda k: k > 1,
+    ("iwae", "posterior"): lambda posterior: posterior != "flow",
+    ("iwae", "beta"): lambda beta: beta == 1,
+    ("iwae", "beta_warmup"): lambda share: share == 0,
+}
+
+
 class Variant(Optimization):
-    hidden: Pair[Count]
+    latent: Annotated[int, Field(ge=2, le=128)]
+    architecture: Architecture
+    output_bias: Literal["zero", "data"]
+    objective: Literal["elbo", "iwae"]
+    posterior: Literal["diagonal", "full", "flow"]
+    k: Count
+    beta: Positive
+    beta_warmup: Annotated[float, Field(ge=0, le=1)]
+
+    @field_validator("k", "posterior", "beta", "beta_warmup")
+    @classmethod
+    def _fits_objective(cls, value: Any, info: ValidationInfo) -> Any:
+        pair = (info.data.get("objective", ""), str(info.field_name))
+        if pair in FITS and not FITS[pair](value):
+            raise ValueError(f"{value} does not fit `objective: {pair[0]}`: {UNFIT[pair]}")
+        return value
 
 
 class EvaluateElbo(Section):

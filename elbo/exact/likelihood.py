@@ -12,8 +12,9 @@ from elbo.bounds import log_likelihood, log_normal, mean_and_error
 from elbo.exact import gaps
 from elbo.exact.grid import Boxes, Grid, Window
 from elbo.exact.quadrature import integrate, refine, tabulate
+from elbo.models.networks import Decoder
 from elbo.models.posteriors import DiagonalNormal
-from elbo.models.vae import VAE, Decoder
+from elbo.models.vae import VAE
 
 ROOM = (6.0, 0.15)  # what a window holds to each side of q: standard deviations, plus a length
 AHEAD = (6.0, 1.0)  # the same for a window that moves with an ascent

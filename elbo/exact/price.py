@@ -5,11 +5,12 @@ import statistics
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from elbo.bounds import log_likelihood
+from elbo.models.networks import flops
 from elbo.models.posteriors import DiagonalNormal
-from elbo.models.vae import LATENT, VAE
+from elbo.models.vae import VAE
 
 EVERY = 5  # steps between two evaluations of the bound, which the price does not include
 
@@ -44,11 +45,6 @@ class Price:
         }
 
 
-def flops(network: nn.Module) -> int:
-    """Floating-point operations of one pass of one row: two for each weight of each linear layer."""
-    return sum(2 * layer.weight.numel() for layer in network.modules() if isinstance(layer, nn.Linear))
-
-
 def price(
     model: VAE, x: Tensor, target: Tensor, samples: int, steps: int, lr: float, generator: torch.Generator
 ) -> Price:
@@ -64,14 +60,14 @@ def price(
         steps: limit after which optimization stops.
         lr: Adam's.
     """
-    loc = torch.zeros(len(x), LATENT, requires_grad=True)
-    log_scale = torch.zeros(len(x), LATENT, requires_grad=True)
+    loc = torch.zeros(len(x), model.latent, requires_grad=True)
+    log_scale = torch.zeros(len(x), model.latent, requires_grad=True)
     optimizer = torch.optim.Adam([loc, log_scale], lr=lr)
     reached = torch.full((len(x),), -1)
 
     def bound(count: int) -> Tensor:
         q = DiagonalNormal(loc, log_scale)
-        z = q.sample(torch.randn(count, len(x), LATENT, generator=generator)).flatten(0, 1)
+        z = q.sample(torch.randn(count, len(x), model.latent, generator=generator)).flatten(0, 1)
         likelihood = log_likelihood(model.decoder(z).unflatten(0, (count, len(x))), x)
         return likelihood.mean(0) - q.kl().sum(1)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from elbo.bounds import log_normal
 from elbo.exact.grid import DEPTH, TILE, Boxes, Grid, Tables, Window
 from elbo.models.layers import product
-from elbo.models.vae import Decoder
+from elbo.models.networks import Decoder
 
 STRIDE = 4  # nodes between those of the first pass
 MARGIN = 60.0  # nats below an image's best node of the first pass at which its tiles are left out
@@ -41,11 +41,10 @@ PER_IMAGE = ("log_likelihood", "spread", "border", "extent")
 
 
 class Projection:
-    """N images as the integrand needs them: features x W (N, hidden) and offset x·b (N,)."""
+    """N images as the integrand needs them: features (N, H) and offset (N,) (`Decoder.project`)."""
 
     def __init__(self, decoder: Decoder, x: Tensor) -> None:
-        self.features = product(x, decoder.fc_out.weight.t())
-        self.offset = (x @ decoder.fc_out.bias).double()
+        self.features, self.offset = decoder.project(x)
 
 
 @torch.no_grad()
@@ -179,4 +178,4 @@ def _first_pass(decoder: Decoder, images: Projection, grid: Grid) -> Tensor:
 def _decode(decoder: Decoder, z: Tensor) -> tuple[Tensor, Tensor]:
     """From latents (M, 2) to h(z), (M, hidden), and log N(z) − Σ softplus(l(z)), (M,)."""
     hidden = decoder.hidden(z)
-    return hidden, log_normal(z) - F.softplus(decoder.fc_out(hidden)).sum(1)
+    return hidden, log_normal(z) - F.softplus(decoder.output(hidden)).sum(1)

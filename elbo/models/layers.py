@@ -67,11 +67,21 @@ class Linear(nn.Linear):
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5), generator=generator)
         nn.init.uniform_(self.bias, -bound, bound, generator=generator)
 
+    @property
+    def flops(self) -> int:
+        """Floating-point operations for a row: two for each weight."""
+        return 2 * self.weight.numel()
+
     def forward(self, input: Tensor) -> Tensor:
-        if not ONE_DNN or (input.dim(), input.dtype, input.device.type) != (2, torch.float32, "cpu"):
-            return super().forward(input)
-        y: Tensor = _OneDnnLinear.apply(input, self.weight, self.bias)
-        return y
+        return affine(input, self.weight, self.bias)
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x Wᵀ + b with gradients, (N, inputs) to (N, outputs); by oneDNN as in `Linear`."""
+    if not ONE_DNN or (x.dim(), x.dtype, x.device.type) != (2, torch.float32, "cpu"):
+        return F.linear(x, weight, bias)
+    y: Tensor = _OneDnnLinear.apply(x, weight, bias)
+    return y
 
 
 def drop(x: Tensor, share: float, generator: torch.Generator | None, *, rescale: bool = True) -> Tensor:

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from elbo.models.vae import VAE, Decoder, Encoder
+from elbo.models.networks import Decoder, Encoder
+from elbo.models.vae import VAE
 
 EXAMPLES = 3  # with one, torch.export would treat the batch size as a constant
 
@@ -39,7 +40,7 @@ class Probabilities(nn.Module):
 def networks(weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> dict[str, tuple[nn.Module, Tensor]]:
     """Encoder and decoder of a file of weights by name, each with an example of its input."""
     model = VAE.from_weights(weights, about)
-    pixels = model.encoder.fc1.in_features
+    pixels = model.pixels
     return {
         "vae-encoder": (exportable(Mean(model.encoder)), torch.zeros(EXAMPLES, pixels)),
         "vae-decoder": (exportable(Probabilities(model.decoder)), torch.zeros(EXAMPLES, model.latent)),

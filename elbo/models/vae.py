@@ -1,110 +1,119 @@
-"""The variational autoencoder of the reference: q(z|x) and p(x|z) of binary images and a 2-D latent.
+"""The variational autoencoder: q(z|x) and p(x|z) of binary images.
 
-Kingma and Welling, Auto-Encoding Variational Bayes, 2014, with the layer widths of the notebook.
+Kingma and Welling, Auto-Encoding Variational Bayes, 2014.
 """
 
+import importlib
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
-from torch.distributions import Bernoulli, Normal
+from torch import Generator, Tensor, nn
 
-from elbo.models.layers import ACTIVATIONS, Linear
-from elbo.models.posteriors import DiagonalNormal
-
-LATENT = 2  # dimensions: a plane, which can be drawn and integrated over
+from elbo.models.networks import Decoder, Encoder, area
 
 
-class Encoder(nn.Module):
-    """q(z|x) = N(loc(x), diag(scale(x)²)); two hidden layers and two affine heads.
+@dataclass(frozen=True)
+class Design:
+    """What builds a model beside the size of the pictures.
 
-    The second head gives log scale (the notebook's `fc_logsigma`), not log variance.
+    Attributes:
+        latent: D, the latent's dimensions.
+        architecture: `kind`, a module beside this one, and the settings of its networks.
+        activation: between layers (`elbo.models.layers.ACTIVATIONS`).
+        posterior: the family of q(z|x) (`elbo.models.networks.POSTERIORS`).
     """
 
-    def __init__(
-        self, pixels: int, hidden: Sequence[int], activation: str, generator: torch.Generator
-    ) -> None:
-        super().__init__()
-        first, second = hidden
-        self.activation = ACTIVATIONS[activation]
-        self.fc1 = Linear(pixels, first, generator)
-        self.fc2 = Linear(first, second, generator)
-        self.fc_loc = Linear(second, LATENT, generator)
-        self.fc_log_scale = Linear(second, LATENT, generator)
-
-    def forward(self, x: Tensor) -> DiagonalNormal:
-        """q(z|x) of images (N, pixels) of 0.0 and 1.0."""
-        h = self.activation(self.fc2(self.activation(self.fc1(x))))
-        return DiagonalNormal(self.fc_loc(h), self.fc_log_scale(h))
-
-
-class Decoder(nn.Module):
-    """p(x|z): independent Bernoulli pixels, by their logits."""
-
-    def __init__(
-        self, pixels: int, hidden: Sequence[int], activation: str, generator: torch.Generator
-    ) -> None:
-        super().__init__()
-        first, second = hidden
-        self.activation = ACTIVATIONS[activation]
-        self.fc1 = Linear(LATENT, first, generator)
-        self.fc2 = Linear(first, second, generator)
-        self.fc_out = Linear(second, pixels, generator)
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Latents (N, 2) to logits (N, pixels)."""
-        return self.fc_out(self.hidden(z))
-
-    def hidden(self, z: Tensor) -> Tensor:
-        """Latents (N, 2) to the last hidden layer (N, hidden), of which the logits are an affine function."""
-        return self.activation(self.fc2(self.activation(self.fc1(z))))
-
-    def likelihood(self, z: Tensor) -> Bernoulli:
-        """p(x|z) of latents (N, 2): batch shape (N, pixels)."""
-        return Bernoulli(logits=self(z))
-
-
-def from_prior(count: int, generator: torch.Generator) -> Tensor:
-    """Latents (count, 2) from N(0, I)."""
-    return torch.randn(count, LATENT, generator=generator)
-
-
-def straight_lines(starts: Tensor, ends: Tensor, steps: int) -> Tensor:
-    """Equally spaced latents from starts (P, 2) to ends (P, 2), ends included: (P, steps, 2)."""
-    share = torch.linspace(0, 1, steps)[:, None]
-    return starts[:, None] + share * (ends - starts)[:, None]
+    latent: int
+    architecture: Mapping[str, Any]
+    activation: str
+    posterior: str
 
 
 class VAE(nn.Module):
-    """An encoder, and a decoder whose hidden layers have the encoder's widths in reverse order."""
+    """An encoder and a decoder of one architecture; p(z) = N(0, I).
 
-    def __init__(
-        self, pixels: int, hidden: Sequence[int], activation: str, generator: torch.Generator
-    ) -> None:
+    Args:
+        shape: height and width of the images.
+        generator: the stream of the initial weights.
+
+    Raises:
+        ValueError: the architecture cannot take pictures of this size.
+    """
+
+    def __init__(self, shape: Sequence[int], design: Design, generator: Generator) -> None:
         super().__init__()
-        self.latent = LATENT
-        self.encoder = Encoder(pixels, hidden, activation, generator)
-        self.decoder = Decoder(pixels, list(reversed(hidden)), activation, generator)
+        self.shape, self.design = tuple(shape), design
+        settings = dict(design.architecture)
+        networks = importlib.import_module(f"elbo.models.{settings.pop('kind')}")
+        self.encoder: Encoder = networks.Encoder(shape, design.activation, generator, **settings)
+        self.encoder.add_heads(design.posterior, design.latent, generator)
+        self.decoder: Decoder = networks.Decoder(
+            shape, design.latent, design.activation, generator, **settings
+        )
+
+    @property
+    def latent(self) -> int:
+        """D, the latent's dimensions."""
+        return self.design.latent
+
+    @property
+    def pixels(self) -> int:
+        return area(self.shape)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What `from_weights` needs beside the tensors.
+
+        It is no more than the activation for a plain fully connected network with a diagonal posterior and
+        square images: all else is in the names and shapes of the tensors.
+        """
+        about = {"activation": self.design.activation}
+        if _plain(self.state_dict(), self.design.activation) == (self.shape, self.design):
+            return about
+        return about | {"shape": self.shape, "design": vars(self.design)}
 
     @classmethod
     def from_weights(cls, weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> "VAE":
-        """The trained model; its sizes come from the tensors, its activation from `about`.
+        """The trained model.
+
+        Args:
+            about: contains the model's `about`.
 
         Raises:
             KeyError, RuntimeError: the weights are not those of such a model.
         """
-        first, pixels = weights["encoder.fc1.weight"].shape
-        second = weights["encoder.fc2.weight"].shape[0]
-        model = cls(pixels, (first, second), about["activation"], torch.Generator())
+        if "design" in about:
+            shape, design = tuple(about["shape"]), Design(**about["design"])
+        else:
+            shape, design = _plain(weights, about["activation"])
+        model = cls(shape, design, Generator())
         model.load_state_dict(dict(weights))
         return model.eval().requires_grad_(False)
 
     def decode(self, z: Tensor) -> Tensor:
-        """E[x|z] of latents (N, 2): (N, pixels) in [0, 1]."""
-        return self.decoder(z).sigmoid()
+        """E[x|z] of latents (N, D): (N, pixels) in [0, 1]."""
+        return cast(Tensor, self.decoder(z)).sigmoid()
 
-    @property
-    def prior(self) -> Normal:
-        """p(z) = N(0, I)."""
-        return Normal(torch.zeros(LATENT), torch.ones(LATENT))
+
+def _plain(weights: Mapping[str, Tensor], activation: str) -> tuple[tuple[int, ...], Design]:
+    """Shape and design of the plain model with these tensors, if they are those of one."""
+    hidden: list[int] = []
+    while (name := f"encoder.fc{len(hidden) + 1}.weight") in weights:
+        hidden.append(len(weights[name]))
+    side = math.isqrt(weights["encoder.fc1.weight"].shape[1]) if hidden else 0
+    architecture = {"kind": "mlp", "hidden": hidden, "residual": False}
+    return (side, side), Design(len(weights["encoder.fc_loc.weight"]), architecture, activation, "diagonal")
+
+
+def from_prior(count: int, latent: int, generator: Generator) -> Tensor:
+    """Latents (count, latent) from N(0, I)."""
+    return torch.randn(count, latent, generator=generator)
+
+
+def straight_lines(starts: Tensor, ends: Tensor, steps: int) -> Tensor:
+    """Equally spaced latents from starts (P, D) to ends (P, D), ends included: (P, steps, D)."""
+    share = torch.linspace(0, 1, steps)[:, None]
+    return starts[:, None] + share * (ends - starts)[:, None]

@@ -24,8 +24,10 @@ from elbo.models.layers import ONE_DNN, Linear
 from elbo.models.posteriors import DiagonalNormal
 from elbo.models.vae import VAE
 from elbo.negative_elbo import score
+from tests.support.models import small_vae
 
 PIXELS = 12
+PRIOR = Normal(torch.zeros(2), torch.ones(2))
 
 
 def random(*shape: int, purpose: str = "test") -> torch.Tensor:
@@ -35,11 +37,11 @@ def random(*shape: int, purpose: str = "test") -> torch.Tensor:
 @pytest.fixture
 def model() -> VAE:
     """A VAE whose decoder depends on z, and whose q is wide enough for importance sampling to converge."""
-    vae = VAE(PIXELS, (16, 8), "relu", stream(1, "init"))
+    vae = small_vae((3, 4), (16, 8), stream(1, "init"))
     with torch.no_grad():
         for parameter in vae.decoder.parameters():
             parameter.mul_(2.0)
-        vae.encoder.fc_log_scale.bias.add_(0.3)
+        vae.encoder.get_parameter("fc_log_scale.bias").add_(0.3)
     return vae.eval().requires_grad_(False)
 
 
@@ -106,15 +108,13 @@ def test_importance_weighting_matches_a_hand_calculation() -> None:
 
 
 def test_a_decoder_that_ignores_z_has_all_bounds_in_closed_form(model: VAE, images: torch.Tensor) -> None:
-    model.decoder.fc_out.weight.zero_()
-    log_p = Bernoulli(logits=model.decoder.fc_out.bias).log_prob(images).sum(1).double()
-    kl = kl_divergence(normal(model.encoder(images)), model.prior).sum(1).double()
+    model.decoder.get_parameter("fc_out.weight").zero_()
+    log_p = Bernoulli(logits=model.decoder.bias).log_prob(images).sum(1).double()
+    kl = kl_divergence(normal(model.encoder(images)), PRIOR).sum(1).double()
     found = bounds(model, images, 20, [1, 10], stream(3, "posterior"))
     torch.testing.assert_close(found.elbo, log_p - kl, rtol=0, atol=1e-4)
-    model.encoder.fc_loc.weight.zero_()
-    model.encoder.fc_loc.bias.zero_()
-    model.encoder.fc_log_scale.weight.zero_()
-    model.encoder.fc_log_scale.bias.zero_()  # q is the prior: every bound is log p(x) itself
+    for name in ("fc_loc.weight", "fc_loc.bias", "fc_log_scale.weight", "fc_log_scale.bias"):
+        model.encoder.get_parameter(name).zero_()  # q is the prior: every bound is log p(x) itself
     found = bounds(model, images, 20, [1, 10], stream(3, "posterior"))
     for bound in (found.elbo, found.iwae[1], found.iwae[10]):
         torch.testing.assert_close(bound, log_p, rtol=0, atol=1e-4)
@@ -141,8 +141,8 @@ def test_the_elbo_is_the_integral_of_the_reconstruction_minus_the_kl(
     offsets = torch.cartesian_prod(line, line)
     weights = Normal(0.0, 1.0).log_prob(offsets).sum(1).softmax(0)
     z = q.mean + offsets[:, None] * q.stddev
-    expected = (weights[:, None] * model.decoder.likelihood(z).log_prob(x).sum(-1)).sum(0)
-    expected = (expected - kl_divergence(q, model.prior).sum(1)).double()
+    expected = (weights[:, None] * Bernoulli(logits=model.decoder(z)).log_prob(x).sum(-1)).sum(0)
+    expected = (expected - kl_divergence(q, PRIOR).sum(1)).double()
     found = bounds(model, x, 20_000, [1], stream(5, "posterior"))
     assert (found.elbo - expected).abs().max() < 0.05
     many = x.repeat(4000, 1)

@@ -15,7 +15,7 @@ from elbo.analysis.interpolation import Lines, follow
 from elbo.analysis.latents import Separation, confused_pairs, recall, separate
 from elbo.determinism import stream
 from elbo.models.classifier import Classifier
-from elbo.models.vae import VAE
+from elbo.models.vae import VAE, Design
 
 
 def normal(*shape: int, purpose: str = "test") -> torch.Tensor:
@@ -211,7 +211,8 @@ class Circle(Straight):
         return torch.stack([z[:, 0].cos(), z[:, 0].sin()], 1)
 
 
-SIZES = (2, (2, 2), "relu", stream(0, "init"))
+PLAIN = Design(2, {"kind": "mlp", "hidden": [2, 2], "residual": False}, "relu", "diagonal")
+SIZES = ((1, 2), PLAIN, stream(0, "init"))
 JUDGE = linear_judge([[0.0, 0.0], [math.log(16), 0.0], [0.0, 0.0]], [math.log(4), 0.0, -20.0])
 
 

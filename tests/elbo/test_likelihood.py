@@ -18,9 +18,11 @@ from elbo.evaluation import bounds
 from elbo.exact import quadrature
 from elbo.exact.grid import Boxes, Grid
 from elbo.exact.likelihood import Likelihood, concentration, evaluate, importance_sampling, ratio
-from elbo.exact.price import Price, flops, price
+from elbo.exact.price import Price, price
 from elbo.exact.quadrature import integrate, refine
-from elbo.models.vae import VAE, Decoder
+from elbo.models.networks import Decoder, flops
+from elbo.models.vae import VAE
+from tests.support.models import small_vae
 
 GRID = Grid(6.0, 240)
 SLOPES = torch.tensor([[5.5, 0.0], [0.0, -3.0], [1.0, 1.0], [-0.5, 2.0]])  # of the tilted decoder's pixels
@@ -34,8 +36,9 @@ def tilted(scale: float = 1.0) -> VAE:
     Its pixels are so unlikely that softplus(l) is 0 where there is mass: p(x|z) = exp(w·z − 70 Σ x_i), whose
     expectation under the prior is exp(|w|² / 2 − 70 Σ x_i).
     """
-    vae = VAE(4, (4, 4), "relu", stream(0, "init")).requires_grad_(False)
-    encoder, decoder = vae.encoder, vae.decoder
+    vae = small_vae((2, 2), (4, 4), stream(0, "init")).requires_grad_(False)
+    encoder: Any = vae.encoder
+    decoder: Any = vae.decoder
     for parameter in vae.parameters():
         parameter.zero_()
     for square in (encoder.fc1, encoder.fc2, decoder.fc2):
@@ -100,10 +103,10 @@ class Case:
 def case(request: pytest.FixtureRequest) -> Case:
     """Posteriors about as wide as the prior, and posteriors down to a fifth of that."""
     pixels, gain, log_scale = request.param
-    model = VAE(pixels, (16, 8), "relu", stream(1, "init")).eval().requires_grad_(False)
+    model = small_vae((1, pixels), (16, 8), stream(1, "init")).eval().requires_grad_(False)
     for parameter in model.decoder.parameters():
         parameter.mul_(gain)  # z has to matter to the decoder
-    model.encoder.fc_log_scale.bias.add_(log_scale)
+    model.encoder.get_parameter("fc_log_scale.bias").add_(log_scale)
     x = torch.bernoulli(model.decode(torch.randn(24, 2, generator=stream(9, "z"))), generator=stream(9, "x"))
     subset = torch.arange(1, 24, 3)
     exact, dense = Dense(model.decoder, x).log_likelihood, Dense(model.decoder, x[subset])
@@ -118,8 +121,8 @@ def test_log_likelihood_matches_other_nodes_in_double_precision(case: Case) -> N
 
 def test_a_decoder_that_ignores_z_has_its_likelihood_and_gaps_in_closed_form(case: Case) -> None:
     model = copy.deepcopy(case.model)
-    model.decoder.fc_out.weight.zero_()
-    expected = Bernoulli(logits=model.decoder.fc_out.bias).log_prob(case.x).sum(1).double()
+    model.decoder.get_parameter("fc_out.weight").zero_()
+    expected = Bernoulli(logits=model.decoder.bias).log_prob(case.x).sum(1).double()
     found = evaluate(model, case.x, GRID, case.subset, 1)
     torch.testing.assert_close(found.log_likelihood, expected, rtol=0, atol=1e-4)
     kl = model.encoder(case.x[case.subset]).kl().sum(1).double()
@@ -128,8 +131,8 @@ def test_a_decoder_that_ignores_z_has_its_likelihood_and_gaps_in_closed_form(cas
 
 
 def test_a_decoder_of_one_coordinate_matches_gauss_hermite_quadrature() -> None:
-    model = VAE(12, (16, 8), "tanh", stream(3, "init")).requires_grad_(False)
-    model.decoder.fc1.weight[:, 1] = 0
+    model = small_vae((3, 4), (16, 8), stream(3, "init"), activation="tanh").requires_grad_(False)
+    model.decoder.get_parameter("fc1.weight")[:, 1] = 0
     x = (torch.rand(20, 12, generator=stream(2, "x")) < 0.5).float()
     nodes, weights = (torch.from_numpy(array) for array in np.polynomial.hermite_e.hermegauss(120))
     z = torch.stack([nodes, torch.zeros(120)], 1)
@@ -228,7 +231,7 @@ def test_the_gaps_of_an_image_do_not_depend_on_the_other_images(case: Case) -> N
 
 
 def test_flops_are_two_per_weight() -> None:
-    model = VAE(12, (16, 8), "relu", stream(1, "init"))
+    model = small_vae((3, 4), (16, 8), stream(1, "init"))
     assert flops(model.encoder) == 2 * (12 * 16 + 16 * 8 + 2 * 8 * 2)
     assert flops(model.decoder) == 2 * (2 * 8 + 8 * 16 + 16 * 12)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.distributions import Uniform
+from torch.distributions import Bernoulli, Uniform
 
 from elbo import training
 from elbo.determinism import stream
@@ -20,10 +20,11 @@ from elbo.exercises import annuli
 from elbo.models import classifier
 from elbo.models.layers import drop
 from elbo.models.vae import VAE
-from elbo.negative_elbo import NegativeElbo
+from elbo.negative_elbo import NegativeElbo, TrainingImages
 from elbo.negative_log_likelihood import NegativeLogLikelihood, score
 from elbo.optimization import Diverged, Optimizer, batches, learning_rate
 from stages.schema import Params, Variant
+from tests.support.models import small_vae
 from workflow.core.params import load
 
 
@@ -43,8 +44,9 @@ def images() -> torch.Tensor:
 
 def train(images: torch.Tensor, **changes: Any) -> tuple[VAE, list[training.Epoch]]:
     chosen = settings(**changes)
-    model = VAE(16, (12, 6), chosen.activation, stream(chosen.seed, "init"))
-    objective = NegativeElbo(model, images, {"test": images[:50]}, chosen.seed, chosen.input_dropout)
+    model = small_vae((4, 4), (12, 6), stream(chosen.seed, "init"), activation=chosen.activation)
+    held_out = {"test": images[:50]}
+    objective = NegativeElbo(model, TrainingImages(images), held_out, chosen.seed, chosen.input_dropout)
     return model, list(epochs_of(objective, chosen))
 
 
@@ -89,12 +91,12 @@ def test_the_train_elbo_is_the_mean_over_minibatches_before_their_steps(
     images: torch.Tensor,
 ) -> None:
     chosen = settings(epochs=1, lr=1e-12)
-    model = VAE(16, (12, 6), "relu", stream(chosen.seed, "init"))
-    (epoch,) = epochs_of(NegativeElbo(model, images, {}, chosen.seed, 0.0), chosen)
+    model = small_vae((4, 4), (12, 6), stream(chosen.seed, "init"))
+    (epoch,) = epochs_of(NegativeElbo(model, TrainingImages(images), {}, chosen.seed, 0.0), chosen)
     noise = torch.randn(len(images), 2, generator=stream(chosen.seed, "posterior", 1))
     order = torch.randperm(len(images), generator=stream(chosen.seed, "shuffle", 1))
     q = model.encoder(images[order])
-    expected = model.decoder.likelihood(q.loc + noise * q.scale).log_prob(images[order]).sum(1).mean()
+    expected = Bernoulli(logits=model.decoder(q.loc + noise * q.scale)).log_prob(images[order]).sum(1).mean()
     assert epoch.splits["train"]["reconstruction"] == pytest.approx(expected.item(), abs=1e-3)
 
 

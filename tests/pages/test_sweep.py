@@ -73,7 +73,9 @@ def sweepable(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The working tree with data of 60 training images; no stage has run."""
     project = copy_working_tree(tmp_path_factory.mktemp("sweepable") / "project")
     ones = {split: np.ones(60, np.uint8) for split in ("train", "test")}
-    data = Dataset("mnist", "", ("0", "1"), (8,), {split: rows[:, None] for split, rows in ones.items()}, ones)
+    data = Dataset(
+        "mnist", "", ("0", "1"), (8,), {split: rows[:, None] for split, rows in ones.items()}, ones
+    )
     data.save(project.path / "data/binarized.npz")
     commit(project)
     return project

@@ -68,28 +68,43 @@ def _section(value: Any, name: str, path: Path | str) -> Any:
 
 def explain(schema: type[Section], detail: Mapping[str, Any]) -> str:
     """A message for one of pydantic's errors: where, what is wrong, what to write instead."""
-    location = [str(part) for part in detail["loc"] if part != "[key]"]
-    if detail["type"] == "extra_forbidden":
-        names = list(_annotation(schema, location[:-1]).model_fields)
-        near = difflib.get_close_matches(location[-1], names, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(names)}"
-        return f"{'.'.join(location)}: unknown key; {hint}"
+    path = [str(part) for part in detail["loc"] if part != "[key]"]
     context = {"value": _shown(detail["input"]), **detail.get("ctx", {})}
+    if detail["type"] == "extra_forbidden":
+        section, location = _follow(schema, path[:-1])
+        names = list(section.model_fields)
+        near = difflib.get_close_matches(path[-1], names, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(names)}"
+        return f"{'.'.join([*location, path[-1]])}: unknown key; {hint}"
+    annotation, location = _follow(schema, path)
+    if detail["type"].startswith("union_tag"):
+        location.append(context["discriminator"].strip("'"))
     message = MESSAGES[detail["type"]].format(**context)
-    if NoneType in get_args(_annotation(schema, location)):
+    if NoneType in get_args(annotation):
         message += ", or null"
     return f"{'.'.join(location)}: {message}" if location else message
 
 
-def _annotation(schema: type[Section], location: list[str]) -> Any:
-    """The type of the value at `location`, through sections, dicts and lists; None for an unknown key."""
+def _follow(schema: type[Section], path: list[str]) -> tuple[Any, list[str]]:
+    """The type of the value at `path`, None for an unknown key; and its keys in the file.
+
+    Where a section is one of several types, pydantic's path names the type, too, and the file does not.
+    """
     kind: Any = schema
-    for key in location:
+    keys, choice = [], ""
+    for key in path:
         if get_origin(kind) is Annotated:
             kind = get_args(kind)[0]
-        fields = getattr(kind, "model_fields", {})
-        kind = fields[key].annotation if key in fields else (get_args(kind) or [None])[-1]
-    return kind
+        if choice:
+            types = get_args(kind) or (kind,)
+            kind = next(type_ for type_ in types if key in get_args(type_.model_fields[choice].annotation))
+            choice = ""
+            continue
+        keys.append(key)
+        field = getattr(kind, "model_fields", {}).get(key)
+        choice = str(field.discriminator or "") if field else ""
+        kind = field.annotation if field else (get_args(kind) or [None])[-1]
+    return kind, keys
 
 
 def _shown(value: Any) -> str:
@@ -106,6 +121,9 @@ SHOWN = 40  # letters of a faulty value
 MESSAGES = {
     "missing": "is missing",
     "model_type": "{value} is not a section; write its keys below it, indented",
+    "model_attributes_type": "{value} is not a section; write its keys below it, indented",
+    "union_tag_not_found": "is missing",
+    "union_tag_invalid": '"{tag}" is not known; write {expected_tags}',
     "dict_type": "{value} is not a section; write its keys below it, indented",
     "invalid_key": "a key must be text; write {value} in quotes",
     "list_type": "{value} is not a list; write one in brackets",

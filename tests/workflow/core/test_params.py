@@ -37,7 +37,7 @@ def error_message(path: Path) -> str:
 def test_the_committed_params_are_valid_and_sections_load_by_name() -> None:
     annuli, tuned = load(Params, "annuli", "vae.tuned", path=ROOT / "params.yaml")
     assert annuli.points == 500
-    assert tuned.hidden == [512, 256]
+    assert tuned.architecture.hidden == [512, 256]
 
 
 def test_all_errors_are_reported_at_once_with_their_paths(tmp_path: Path) -> None:
@@ -70,7 +70,14 @@ def test_all_errors_are_reported_at_once_with_their_paths(tmp_path: Path) -> Non
         ("    lr: 0.0003", "    lr: .inf", "vae.notebook.lr: inf is not a finite number"),
         ("    lr: 0.0003", "    lr: true", "vae.notebook.lr: true is not a number"),
         ("    clip_norm: null             #", "    clip_norm: off  #", '"off" is not a number, or null'),
-        ("    hidden: [512, 256]   ", "    hidden: [512]   ", "the number of items is 1; write 2 or more"),
+        ("hidden: [512, 256]", "hidden: []", "architecture.hidden: the number of items is 0; write 1 or more"),
+        ("hidden: [512, 256]", "hiden: [512]", "vae.notebook.architecture.hiden: unknown key; did you mean hidden?"),
+        ("{kind: mlp", "{kind: tree", "vae.notebook.architecture.kind: \"tree\" is not known; write 'mlp'"),
+        ("{kind: mlp, ", "{", "vae.notebook.architecture.kind: is missing"),
+        ("architecture: {kind: mlp, hidden: [512, 256], residual: false}", "architecture: mlp", "is not a section"),
+        ("latent: 2  ", "latent: 1  ", "vae.notebook.latent: 1 is too small; write 2 or more"),
+        ("    k: 1", "    k: 5", "vae.notebook.k: 5 does not fit `objective: elbo`: it takes one posterior sample"),
+        ("objective: elbo", "objective: iwae", "vae.notebook.k: 1 does not fit `objective: iwae`"),
         ("dataset: mnist", "dataset: emnist", "data.dataset: \"emnist\" is not known; write 'mnist', "),
         ("positive: [0.0, 2.5]", "positive: [2.5, 0.0]", "positive is not [inner radius, larger"),
         ("  notebook: ", "  No Book: ", 'vae.No Book: "No Book" cannot be a name; write small letters'),

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from elbo import training
 from elbo.determinism import stream
 from elbo.models import classifier
-from elbo.models.vae import VAE
-from elbo.negative_elbo import NegativeElbo
+from elbo.negative_elbo import NegativeElbo, TrainingImages
 from elbo.negative_log_likelihood import NegativeLogLikelihood
 from elbo.optimization import Optimizer
 from stages.schema import Params
+from tests.support.models import small_vae
 from workflow.core.params import load
 from workflow.runs import checkpoints
 from workflow.runs.checkpoints import Checkpoints, read, write
@@ -42,9 +42,9 @@ def start_training(family: str, settings: Any) -> tuple[torch.nn.Module, Optimiz
     x = (torch.rand(60, 16, generator=stream(0, "pixels")) < 0.5).float()
     init = stream(settings.seed, "init")
     if family == "vae":
-        vae = VAE(16, (12, 6), settings.activation, init)
+        vae = small_vae((4, 4), (12, 6), init, activation=settings.activation)
         optimizer = Optimizer(vae, settings, len(x))
-        elbo = NegativeElbo(vae, x, {"test": x[:9]}, settings.seed, settings.input_dropout)
+        elbo = NegativeElbo(vae, TrainingImages(x), {"test": x[:9]}, settings.seed, settings.input_dropout)
         return vae, optimizer, training.epochs(elbo, settings, optimizer)
     y = torch.arange(60) % 10
     model = classifier.Classifier(16, (12,), 10, settings.activation, init)
