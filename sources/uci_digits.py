@@ -2,14 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
-
-from workflow.core.files import write_bytes
+from sources import idx
 
 NAME = "uci-digits"
-FILES = tuple(
-    f"{split}-{kind}-ubyte" for split in ("t10k", "train") for kind in ("images-idx3", "labels-idx1")
-)
+FILES = (*idx.names("test"), *idx.names("train"))
 TEST = 360  # the last fifth of the 1,797 images, by other writers than the first ones: a fixed split
 SIDE = 28
 
@@ -27,12 +23,6 @@ def write(folder: Path) -> None:
     small = torch.from_numpy(digits.images)[:, None] / 16
     large = torch.nn.functional.interpolate(small, (SIDE, SIDE), mode="bilinear")[:, 0]
     images, labels = (large * 255).round().numpy(), digits.target
-    for name, part in (("t10k", slice(-TEST, None)), ("train", slice(None, -TEST))):
-        _write_idx(folder / f"{name}-images-idx3-ubyte", images[part])
-        _write_idx(folder / f"{name}-labels-idx1-ubyte", labels[part])
-
-
-def _write_idx(path: Path, values: np.ndarray) -> None:
-    """IDX: two zero bytes, 8 for unsigned bytes, the number of dimensions, each as big-endian int32, data."""
-    header = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">i4").tobytes()
-    write_bytes(path, header + values.astype(np.uint8).tobytes())
+    for split, part in (("test", slice(-TEST, None)), ("train", slice(None, -TEST))):
+        for name, values in zip(idx.names(split), (images, labels), strict=True):
+            idx.write(folder / name, values[part])

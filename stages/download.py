@@ -1,10 +1,10 @@
-"""Stage download: the dataset as published, checked by md5, from the first source that works."""
+"""Stage download: own images; or a dataset as published, checked by md5, from the first source that works."""
 
 import os
 import sys
 from pathlib import Path
 
-from sources import http, mnist, uci_digits
+from sources import http, mnist, own, uci_digits
 from stages.schema import Params
 from workflow.core.errors import UserError
 from workflow.core.files import write_json
@@ -26,8 +26,13 @@ For {{dataset}} later: `make repro` with internet, or MNIST_MIRROR=<folder or ht
 
 
 def main() -> None:
-    dataset, fallback = load(Params, "data.dataset", "data.offline_fallback")
+    dataset, path, classes, fallback = load(
+        Params, "data.dataset", "data.path", "data.classes", "data.offline_fallback"
+    )
     RAW.mkdir(parents=True, exist_ok=True)
+    if dataset == own.NAME:
+        copy(path, classes)
+        return
     used = dataset
     if dataset != uci_digits.NAME and (failures := download(dataset)):
         tried = [f"  {number}. {failure}" for number, failure in enumerate(failures, 1)]
@@ -44,6 +49,20 @@ def main() -> None:
     files = set(uci_digits.FILES if used == uci_digits.NAME else mnist.files(used))
     http.tidy(RAW / used, files)
     say(f"{used}: {len(files)} files in {RAW / used}")
+
+
+def copy(path: str, classes: list[str] | None) -> None:
+    """Writes the user's own images, once all of them are read without a fault."""
+    images, name = own.read(Path(path), classes), own.dataset_name(path)
+    files = images.write(RAW / name)
+    content = {"dataset": name, "requested": name, "classes": list(images.classes)}
+    write_json(RAW / "dataset.json", content)
+    http.tidy(RAW, {name, "dataset.json"})
+    http.tidy(RAW / name, set(files))
+    counts = ", ".join(f"{len(rows)} {split}" for split, rows in images.images.items())
+    height, width = images.images["train"].shape[1:]
+    labels = f"{len(images.classes)} classes" if images.classes else "no labels"
+    say(f"{name}: {counts} images, {height} x {width} pixels, {labels}, from {path}")
 
 
 def download(dataset: str) -> list[str]:

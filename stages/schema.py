@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, StringConstraints, ValidationInfo, create_model, field_validator, model_validator
 
+from sources import own
 from workflow.core.params import Section
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$")]
@@ -48,14 +49,44 @@ TRAINING_IMAGES = {"mnist": 60_000, "fashion-mnist": 60_000, "kmnist": 60_000, "
 
 
 class Data(Section):
-    dataset: Literal["mnist", "fashion-mnist", "kmnist", "uci-digits"]
+    dataset: Literal["mnist", "fashion-mnist", "kmnist", "uci-digits", "own"]
+    path: str
+    classes: list[str] | None
     offline_fallback: Literal["uci-digits"] | None
+    binarization: Literal["threshold", "static", "dynamic"]
     threshold: Annotated[float, Field(gt=0, le=1)]
+    seed: Seed
     validation: Annotated[int, Field(ge=0)]
+
+    @field_validator("path")
+    @classmethod
+    def _is_a_path(cls, path: str) -> str:
+        if not path.isprintable() or not path.strip():
+            raise ValueError("it is no path; write that of an .npz or a folder, such as data/own")
+        return path
+
+    @field_validator("classes")
+    @classmethod
+    def _names_are_names(cls, classes: list[str] | None) -> list[str] | None:
+        if classes is not None and not 2 <= len(set(classes)) == len(classes):
+            raise ValueError("write two or more names, all different, or null")
+        for name in classes or ():
+            if fault := own.name_fault(name):
+                raise ValueError(f"{name!r} {fault}")
+        return classes
+
+    @field_validator("binarization", mode="before")
+    @classmethod
+    def _pixels_are_binary(cls, binarization: object) -> object:
+        if binarization in (None, False, "none", "off", "grey", "gray"):
+            reason = "each pixel's likelihood is Bernoulli, which is none for grey levels between 0 and 1"
+            raise ValueError(f"{reason}; write threshold, static or dynamic")
+        return binarization
 
     @model_validator(mode="after")
     def _some_images_remain(self) -> Self:
-        if self.validation >= (images := TRAINING_IMAGES[self.dataset]):
+        images = TRAINING_IMAGES.get(self.dataset)  # of own images, stage binarize knows the number
+        if images and self.validation >= images:
             taken = f"{self.validation} of the {images} training images of {self.dataset}"
             raise ValueError(f"validation takes {taken}; leave some to train on")
         return self
