@@ -9,12 +9,16 @@ TITLES = {
     "kmnist": "KMNIST",
     "uci-digits": "UCI digits",
     "annuli": "two annuli",
+    "own": "own images",  # own-<file or folder>, if its name says more
 }
+SAMPLED = {"static": "pixels sampled once", "dynamic": "pixels sampled anew each epoch"}
 
 
 def dataset_title(name: str, fallback_for: str = "") -> str:
-    """`MNIST` for mnist; a name that is not known stays as it is, and a fallback says so."""
-    title = TITLES.get(name, name)
+    """`MNIST` for mnist; a name that is not known stays as it is; a fallback and sampled pixels say so."""
+    name, _, sampled = name.partition(".")
+    title = TITLES.get(name, f"own images ({name[4:]})" if name.startswith("own-") else name)
+    title += f", {SAMPLED[sampled]}" if sampled in SAMPLED else ""
     return f"{title}, a stand-in for {dataset_title(fallback_for)}" if fallback_for else title
 
 

@@ -199,3 +199,4 @@ def test_datasets_have_the_names_that_people_use() -> None:
     assert dataset_title("mnist") == "MNIST"
     assert dataset_title("uci-digits", "mnist") == "UCI digits, a stand-in for MNIST"
     assert dataset_title("mine") == "mine"
+    assert dataset_title("own-faces.static") == "own images (faces), pixels sampled once"
