@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from sources import uci_digits
-from sources.mnist import classes, files, read_idx, torchvision_mnist
+from sources.idx import find, names, read_split
+from sources.mnist import classes, files, torchvision_mnist
 from stages.binarize import hold_out
 from tests.conftest import Project
 from workflow.core import dataset
@@ -101,14 +102,21 @@ def test_a_stand_in_is_named_in_identity() -> None:
     assert example(name="uci-digits", fallback_for="mnist").identity["fallback_for"] == "mnist"
 
 
+def read(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = (find(folder, name) for name in names(split))
+    pixels, codes = read_split(images, labels, 10)
+    assert codes is not None
+    return pixels, codes
+
+
 def test_uci_digits_are_written_as_28_by_28_idx_files(tmp_path: Path) -> None:
     uci_digits.write(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(uci_digits.FILES)
-    images, labels = read_idx(tmp_path / "train-images-idx3-ubyte", tmp_path / "train-labels-idx1-ubyte")
+    images, labels = read(tmp_path, "train")
     assert images.shape == (1437, 28, 28)
     assert labels.shape == (1437,)
     assert images.max() == 255
-    test, _ = read_idx(tmp_path / "t10k-images-idx3-ubyte", tmp_path / "t10k-labels-idx1-ubyte")
+    test, _ = read(tmp_path, "test")
     assert test.shape == (360, 28, 28)
 
 
@@ -131,8 +139,7 @@ def test_validation_images_are_the_last_of_train_and_some_must_remain() -> None:
 
 
 def test_pixels_of_half_intensity_and_more_are_one(project: Project) -> None:
-    raw = project.path / "data/raw/uci-digits"
-    pixels, labels = read_idx(raw / "train-images-idx3-ubyte", raw / "train-labels-idx1-ubyte")
+    pixels, labels = read(project.path / "data/raw/uci-digits", "train")
     data = dataset.load(project.path / "data/binarized.npz")
     assert torch.equal(data.inputs("train"), torch.from_numpy(pixels.reshape(len(pixels), -1) >= 128).float())
     assert (data.labels["train"] == labels).all()

@@ -42,8 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def fault(root: Path) -> str:
-    with warnings.catch_warnings(), pytest.raises(UserError) as caught:
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(action="error"), pytest.raises(UserError) as caught:
         own.read(root, None)
     return str(caught.value)
 
@@ -122,7 +121,12 @@ def chunk(name: bytes, content: bytes) -> bytes:
 def claims(width: int, height: int) -> bytes:
     """A PNG of a few bytes that claims a size."""
     header = struct.pack(">2I5B", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
 
 
 def test_a_picture_of_another_size_is_named_with_the_one_it_differs_from(folder: Path) -> None:

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pages import render
-from sources.mnist import read_idx
+from sources.idx import read_split
 from stages.schema import Params
 from tests.support.repository import ROOT
 from workflow.core import dataset
@@ -86,7 +86,7 @@ def idx(*sizes: int, magic: bytes = b"\0\0\x08", data: bytes | None = None) -> b
 
 def refused(path: Path, labels: Path) -> str:
     with pytest.raises(UserError) as caught:
-        read_idx(path, labels)
+        read_split(path, labels, 10)
     return str(caught.value)
 
 
@@ -149,13 +149,13 @@ from pathlib import Path
 import torch
 from workflow.runs.console import UserError
 from workflow.core.arrays import read_npz
-from sources.mnist import read_idx
+from sources.idx import read_split
 from workflow.core.weights import read_weights
 taken = int(next(l for l in open("/proc/self/status") if l.startswith("VmSize")).split()[1]) << 10
 resource.setrlimit(resource.RLIMIT_AS, (taken + (300 << 20),) * 2)
 at = Path(sys.argv[1])
 for read in (
-    lambda: read_idx(at / "images.gz", at / "labels"),
+    lambda: read_split(at / "images.gz", at / "labels", 10),
     lambda: read_npz(at / "deflated.npz"),
     lambda: read_npz(at / "claims.npz"),
     lambda: read_weights(at / "w.safetensors"),
@@ -200,7 +200,7 @@ def test_idx_files_are_read_or_refused_whatever_is_in_them(tmp_path: Path, chang
     zipped = tmp_path / "images.gz"
     zipped.write_bytes(change(gzip.compress(idx(2, 3, 3))))
     for path in (images, zipped):
-        message = refusal(lambda path: read_idx(path, labels), path)
+        message = refusal(lambda path: read_split(path, labels, 10), path)
         assert not message or "delete data/raw" in message
 
 

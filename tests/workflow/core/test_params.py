@@ -91,6 +91,28 @@ def test_an_error_is_explained(tmp_path: Path, old: str, new: str, expected: str
     assert expected in error_message(edited(tmp_path, (old, new)))
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("path: data/own", "path: null", "data.path: null is not text"),
+        ("path: data/own", "path: ' '", "data.path: it is no path; write that of an .npz or a folder"),
+        ("classes: null", "classes: [a, a]", "data.classes: write two or more names, all different, or null"),
+        ("classes: null", "classes: [1, 2]", "data.classes.0: 1 is not text; write it in quotes"),
+        ("classes: null", "classes: [a, $b$]", "data.classes: '$b$' does not begin with a letter or digit"),
+        ("binarization: threshold", "binarization: none", "which is none for grey levels between 0 and 1"),
+        ("binarization: threshold", "binarization: statik", "data.binarization: \"statik\" is not known"),
+        ("dataset: mnist", "dataset: own", ""),
+    ],
+)  # fmt: skip
+def test_errors_of_the_data_are_explained(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    path = edited(tmp_path, (old, new))
+    if expected:
+        assert expected in error_message(path)
+    else:  # the number of own images is not known yet
+        path.write_text(path.read_text().replace("validation: 0", "validation: 70000"))
+        load(Params, path=path)
+
+
 def paths(content: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
     """The paths of all sections, lists and single values of params.yaml."""
     yield path
