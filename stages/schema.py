@@ -36,6 +36,7 @@ Counts = NotEmpty[list[Count]]
 # The architectures: elbo/models/<kind>.py, and the types of its settings.
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "mlp": {"hidden": Counts, "residual": bool},
+    "conv": {"channels": NotEmpty[list[Annotated[int, Field(ge=1, le=512)]]], "hidden": Counts},
 }
 if TYPE_CHECKING:
     Architecture = Section
@@ -46,6 +47,7 @@ else:
     ]
     Architecture = Annotated[functools.reduce(operator.or_, SECTIONS), Field(discriminator="kind")]
 TRAINING_IMAGES = {"mnist": 60_000, "fashion-mnist": 60_000, "kmnist": 60_000, "uci-digits": 1_437}
+SIDES = {"mnist": 28, "fashion-mnist": 28, "kmnist": 28, "uci-digits": 8}  # pixels
 
 
 class Data(Section):
@@ -259,3 +261,16 @@ class Params(Section):
     latents: Latents
     interpolation: Interpolation
     figures: Figures
+
+    @model_validator(mode="after")
+    def _convolutions_fit_pictures(self) -> Self:
+        """Of a dataset whose size is known; train_vae says it of others."""
+        side = SIDES.get(self.data.dataset, 2**64)
+        for name, variant in self.vae.items():
+            channels = getattr(variant.architecture, "channels", [])
+            if len(channels) > (most := (side - 1).bit_length()):
+                raise ValueError(
+                    f"vae.{name}.architecture.channels: {len(channels)} convolutions are too many for "
+                    f"pictures of {side} x {side} pixels: each halves both sides; use {most} or fewer"
+                )
+        return self

@@ -56,7 +56,7 @@ def objective_of(variant: str, settings: Variant, data: Dataset) -> NegativeElbo
     try:
         model = VAE(data.shape, design, stream(seed, "init"))
     except ValueError as error:
-        raise UserError(f"vae.{variant}.architecture: {error}") from None
+        raise UserError(f"vae.{variant}.architecture.{error}") from None  # begins with the setting
     if settings.output_bias == "data":
         ones = (images.sum(0) + 0.5) / (len(images) + 1)  # never 0 or 1
         with torch.no_grad():

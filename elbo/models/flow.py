@@ -96,7 +96,7 @@ class Flow(Posterior):
         return self._fixed().std(0)
 
     def _fixed(self) -> Tensor:
-        return self.sample(self.layers.points.unsqueeze(1).expand(-1, len(self.loc), -1))
+        return self.sample(self.layers.points.unsqueeze(1).expand(-1, self.loc.shape[0], -1))
 
     def sample(self, noise: Tensor) -> Tensor:
         return self.sample_and_log_prob(noise)[0]

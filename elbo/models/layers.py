@@ -21,7 +21,7 @@ class _OneDnnLinear(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
         return product(x, weight, bias)
 
@@ -76,9 +76,13 @@ class Linear(nn.Linear):
         return affine(input, self.weight, self.bias)
 
 
-def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """x Wᵀ + b with gradients, (N, inputs) to (N, outputs); by oneDNN as in `Linear`."""
-    if not ONE_DNN or (x.dim(), x.dtype, x.device.type) != (2, torch.float32, "cpu"):
+def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x Wᵀ + b with gradients, (N, inputs) to (N, outputs); by oneDNN as in `Linear`.
+
+    torch.export cannot write oneDNN's operator, which is private, so that it sees torch's own.
+    """
+    fits = (x.dim(), x.dtype, x.device.type) == (2, torch.float32, "cpu")
+    if not ONE_DNN or not fits or torch.compiler.is_exporting():
         return F.linear(x, weight, bias)
     y: Tensor = _OneDnnLinear.apply(x, weight, bias)
     return y

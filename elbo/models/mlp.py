@@ -1,38 +1,12 @@
 """Fully connected networks of any depth; with two hidden layers they are the reference's."""
 
-import itertools
 from collections.abc import Sequence
 
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from elbo.models import networks
-from elbo.models.layers import Activation, Linear, product
-from elbo.models.networks import area
-
-
-class Hidden(nn.Module):
-    """Mixed into a network: hidden layers `fc1`, `fc2`, … with its activation.
-
-    With `residual`, each layer but the first adds its input to its output (He and others 2016); a layer
-    `skip2`, … maps the input to the new width where that differs.
-    """
-
-    activation: Activation
-
-    def add_hidden(self, widths: Sequence[int], residual: bool, generator: Generator) -> None:
-        self.depth, self.residual = len(widths) - 1, residual
-        for number, (inputs, outputs) in enumerate(itertools.pairwise(widths), 1):
-            setattr(self, f"fc{number}", Linear(inputs, outputs, generator))
-            if residual and number > 1:
-                skip = nn.Identity() if inputs == outputs else Linear(inputs, outputs, generator)
-                setattr(self, f"skip{number}", skip)
-
-    def run_hidden(self, h: Tensor) -> Tensor:
-        """(N, first width) to (N, last width)."""
-        for number in range(1, self.depth + 1):
-            new = self.activation(getattr(self, f"fc{number}")(h))
-            h = new + getattr(self, f"skip{number}")(h) if self.residual and number > 1 else new
-        return h
+from elbo.models.layers import Linear, product
+from elbo.models.networks import Hidden, area
 
 
 class Encoder(networks.Encoder, Hidden):

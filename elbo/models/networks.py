@@ -3,9 +3,11 @@
 An architecture is a module beside this one with the classes `Encoder` and `Decoder`, and a line in
 stages/schema.py that names it and its settings. Both classes get the height and width of the pictures, the
 activation, the stream that initial weights are drawn from, and the settings by keyword; the decoder gets the
-latent's size, too.
+latent's size, too. They raise a ValueError for pictures that they cannot take; its message begins with
+the name of the setting and a colon.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +15,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from elbo.models.flow import Flow
-from elbo.models.layers import ACTIVATIONS, Linear
+from elbo.models.layers import ACTIVATIONS, Activation, Linear
 from elbo.models.posteriors import DiagonalNormal, FullNormal, Posterior
 
 POSTERIORS: dict[str, Any] = {"diagonal": DiagonalNormal, "full": FullNormal, "flow": Flow}
@@ -82,6 +84,31 @@ class Decoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Latents (N, D) to logits (N, pixels)."""
         return self.output(self.hidden(z))
+
+
+class Hidden(nn.Module):
+    """Mixed into a network: hidden layers `fc1`, `fc2`, … with its activation.
+
+    With `residual`, each layer but the first adds its input to its output (He and others 2016); a layer
+    `skip2`, … maps the input to the new width where that differs.
+    """
+
+    activation: Activation
+
+    def add_hidden(self, widths: Sequence[int], residual: bool, generator: Generator) -> None:
+        self.depth, self.residual = len(widths) - 1, residual
+        for number, (inputs, outputs) in enumerate(itertools.pairwise(widths), 1):
+            setattr(self, f"fc{number}", Linear(inputs, outputs, generator))
+            if residual and number > 1:
+                skip = nn.Identity() if inputs == outputs else Linear(inputs, outputs, generator)
+                setattr(self, f"skip{number}", skip)
+
+    def run_hidden(self, h: Tensor) -> Tensor:
+        """(N, first width) to (N, last width)."""
+        for number in range(1, self.depth + 1):
+            new = self.activation(getattr(self, f"fc{number}")(h))
+            h = new + getattr(self, f"skip{number}")(h) if self.residual and number > 1 else new
+        return h
 
 
 def flops(network: nn.Module) -> int:

@@ -1,6 +1,5 @@
 """The networks of a trained VAE that MLflow serves: they load without this project's code."""
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,20 +39,7 @@ class Probabilities(nn.Module):
 def networks(weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> dict[str, tuple[nn.Module, Tensor]]:
     """Encoder and decoder of a file of weights by name, each with an example of its input."""
     model = VAE.from_weights(weights, about)
-    pixels = model.pixels
     return {
-        "vae-encoder": (exportable(Mean(model.encoder)), torch.zeros(EXAMPLES, pixels)),
-        "vae-decoder": (exportable(Probabilities(model.decoder)), torch.zeros(EXAMPLES, model.latent)),
+        "vae-encoder": (Mean(model.encoder).eval(), torch.zeros(EXAMPLES, model.pixels)),
+        "vae-decoder": (Probabilities(model.decoder).eval(), torch.zeros(EXAMPLES, model.latent)),
     }
-
-
-def exportable(network: nn.Module) -> nn.Module:
-    """A copy with plain linear layers: torch.export cannot write oneDNN's operator, which is private."""
-    network = copy.deepcopy(network)
-    for parent in list(network.modules()):
-        for name, layer in list(parent.named_children()):
-            if isinstance(layer, nn.Linear):
-                plain = nn.Linear(layer.in_features, layer.out_features, device="meta")
-                plain.weight, plain.bias = layer.weight, layer.bias
-                setattr(parent, name, plain)
-    return network.eval()

@@ -40,7 +40,7 @@ class VAE(nn.Module):
         generator: the stream of the initial weights.
 
     Raises:
-        ValueError: the architecture cannot take pictures of this size.
+        ValueError: the architecture cannot take pictures of this size; begins with the setting to change.
     """
 
     def __init__(self, shape: Sequence[int], design: Design, generator: Generator) -> None:
