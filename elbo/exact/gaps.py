@@ -29,6 +29,11 @@ class Gaussians:
     elbo: Tensor  # (N,) nats, float64
     blocked: Tensor  # (N,) whether ascent ended because the next Gaussian would have left its window
 
+    @property
+    def factor(self) -> Tensor:
+        """(N, 2) what multiplies standard normal noise."""
+        return self.scale
+
     def update(self, index: Tensor, other: "Gaussians") -> None:
         """Replaces the Gaussians of the images `index` (M,) by `other`."""
         for name, values in vars(other).items():
@@ -48,6 +53,13 @@ class Stack:
             self.log_joint[place, :n2, :n1] = window.log_joint
             self.z1[place, :n1], self.z2[place, :n2] = window.z1, window.z2
         self.log_spacing = (self.z1[:, 1] - self.z1[:, 0]).log()
+
+    def of(self, index: Tensor) -> "Stack":
+        """The windows of some of the images."""
+        part = object.__new__(Stack)
+        for name, values in vars(self).items():
+            setattr(part, name, values[index])
+        return part
 
     def moments(self, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The ELBO (B,) of Gaussians (B, 2), and E[u log p(x, z)] and E[(u² − 1) log p(x, z)], (B, 2).
@@ -80,7 +92,7 @@ class Stack:
 def elbo(windows: Sequence[Window], loc: Tensor, scale: Tensor) -> Tensor:
     """(N,) the ELBO of Gaussians (N, 2) of N images, by their windows; nats, float64."""
     result = torch.empty(len(windows), dtype=torch.float64)
-    for index, stack in _stacks(windows):
+    for index, stack in stacks(windows):
         result[index] = stack.moments(loc[index].double(), scale[index].double())[0]
     return result
 
@@ -96,7 +108,7 @@ def best(windows: Sequence[Window], loc: Tensor, scale: Tensor) -> Gaussians:
     loc, scale = loc.double().clone(), scale.double().clone()
     elbos = torch.empty(len(windows), dtype=torch.float64)
     found = Gaussians(loc, scale, elbos, torch.zeros(len(windows), dtype=torch.bool))
-    for index, stack in _stacks(windows):
+    for index, stack in stacks(windows):
         found.update(index, _ascend(stack, loc[index], scale[index]))
     return found
 
@@ -136,13 +148,13 @@ def modes(windows: Sequence[Window]) -> Tensor:
     return torch.tensor(pairs, dtype=torch.float64)
 
 
-def _stacks(windows: Sequence[Window]) -> Iterator[tuple[Tensor, Stack]]:
-    """Windows of similar size in stacks as large as memory allows, each with the indices of its windows."""
+def stacks(windows: Sequence[Window], entries: int = ENTRIES) -> Iterator[tuple[Tensor, Stack]]:
+    """Windows of similar size in stacks of at most `entries`, each with the indices of its windows."""
     groups: list[list[int]] = []
     rows = columns = 0
     for i in sorted(range(len(windows)), key=lambda i: windows[i].log_joint.numel()):
         n2, n1 = windows[i].log_joint.shape
-        if groups and (len(groups[-1]) + 1) * max(rows, n2) * max(columns, n1) <= ENTRIES:
+        if groups and (len(groups[-1]) + 1) * max(rows, n2) * max(columns, n1) <= entries:
             groups[-1].append(i)
             rows, columns = max(rows, n2), max(columns, n1)
         else:
