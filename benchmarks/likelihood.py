@@ -13,8 +13,9 @@ from torch import Tensor
 
 from elbo.determinism import prepare, stream
 from elbo.exact import gaps
+from elbo.exact.ascent import boxes_around
 from elbo.exact.grid import Grid
-from elbo.exact.likelihood import boxes_around, evaluate
+from elbo.exact.likelihood import evaluate
 from elbo.exact.price import price
 from elbo.exact.quadrature import integrate
 from elbo.models.networks import Decoder

@@ -14,6 +14,7 @@ from torch import Tensor
 from elbo.exact import gaps
 from elbo.exact.gaps import STEPS, TOLERANCE, Stack
 from elbo.exact.grid import Window
+from elbo.models.posteriors import FullNormal
 
 ENTRIES = 400_000  # of the windows processed at once: the tables of a step stay in the cache
 FAR = 1e4  # where nodes that only pad a window stand: finite, so that no difference of two of them is NaN
@@ -28,10 +29,23 @@ class FullGaussians(gaps.Gaussians):
 
     lower: Tensor  # (N, 2, 2) lower triangular, positive on the diagonal
 
+    @classmethod
+    def at(cls, loc: Tensor, lower: Tensor) -> "FullGaussians":
+        """Gaussians whose ELBO is not known yet: −inf."""
+        elbo = torch.full((len(loc),), -math.inf, dtype=torch.float64)
+        loc, lower = loc.double().clone(), lower.double().clone()
+        return cls(loc, scale_of(lower), elbo, torch.zeros(len(loc), dtype=torch.bool), lower)
+
     @property
     def factor(self) -> Tensor:
         """(N, 2, 2) what multiplies standard normal noise."""
         return self.lower
+
+    @property
+    def posterior(self) -> FullNormal:
+        """The same as an encoder gives it, float32."""
+        log_scale = self.lower.diagonal(dim1=1, dim2=2).log()
+        return FullNormal(self.loc.float(), log_scale.float(), self.lower[:, 1, :1].float())
 
 
 class Plane:
@@ -95,12 +109,9 @@ def best(windows: Sequence[Window], loc: Tensor, lower: Tensor) -> FullGaussians
     u = lower⁻¹ (z − loc), E[(u uᵀ − I) log p(x, z)] is the expected curvature in the coordinates u, whose
     negative becomes the precision.
     """
-    loc, lower = loc.double().clone(), lower.double().clone()
-    elbos = torch.empty(len(windows), dtype=torch.float64)
-    blocked = torch.zeros(len(windows), dtype=torch.bool)
-    found = FullGaussians(loc, scale_of(lower), elbos, blocked, lower)
+    found = FullGaussians.at(loc, lower)
     for index, stack in gaps.stacks(windows, ENTRIES):
-        found.update(index, _ascend(Plane(stack), loc[index], lower[index]))
+        found.update(index, _ascend(Plane(stack), found.loc[index], found.lower[index]))
     return found
 
 

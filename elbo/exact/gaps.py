@@ -7,7 +7,7 @@ sums over a window of the grid in which an image's log p(x, z) is tabulated, so 
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -38,6 +38,16 @@ class Gaussians:
         """Replaces the Gaussians of the images `index` (M,) by `other`."""
         for name, values in vars(other).items():
             getattr(self, name)[index] = values
+
+    def __getitem__(self, index: Tensor) -> "Gaussians":
+        """The Gaussians of some of the images."""
+        return replace(self, **{name: values[index] for name, values in vars(self).items()})
+
+    def better(self, other: "Gaussians") -> "Gaussians":
+        """Of each image the Gaussian with the larger ELBO."""
+        found, index = self[torch.arange(len(self.elbo))], (other.elbo > self.elbo).nonzero()[:, 0]
+        found.update(index, other[index])
+        return found
 
 
 class Stack:

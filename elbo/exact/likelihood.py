@@ -1,26 +1,27 @@
-"""The exact log-likelihood of many images, and the gaps of some of them."""
+"""The exact log-likelihood of many images, and the gaps of some of them.
+
+The inference gap is split by the family of q: log p(x) less the ELBO of the best diagonal Gaussian, of the
+best Gaussian with a full covariance, of the best posterior of the encoder's family, and of the encoder's q.
+"""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from elbo.bounds import log_likelihood, log_normal, mean_and_error
-from elbo.exact import gaps
-from elbo.exact.grid import Boxes, Grid, Window
-from elbo.exact.quadrature import integrate, refine, tabulate
-from elbo.models.networks import Decoder
-from elbo.models.posteriors import DiagonalNormal
+from elbo.exact import families, gaps
+from elbo.exact.ascent import Images, boxes_around
+from elbo.exact.grid import Grid, Window
+from elbo.exact.quadrature import integrate, refine
+from elbo.models.posteriors import DiagonalNormal, FullNormal, Posterior
 from elbo.models.vae import VAE
 
-ROOM = (6.0, 0.15)  # what a window holds to each side of q: standard deviations, plus a length
-AHEAD = (6.0, 1.0)  # the same for a window that moves with an ascent
-MOVES = 25  # of a window at most
-NARROW = 0.75  # spacings: a Gaussian with a smaller scale is treated on a finer grid
-FINER, FINEST = 2, 3  # parts of a spacing, for the likelihood of the worst images and for narrow Gaussians
+FINER = 2  # parts of a spacing, for the likelihood of the worst images
+OWN = 500  # images of a split at most whose best posterior is found by gradients
 STUCK = 0.1  # nats by which a start at the mode must be better to call the encoder's start stuck
 WORST = (0.05, 0.1)  # shares of the images, the worst, whose share of the total gap is reported
 SHOWN = {"best": 0.0, "median": 0.5, "worst": 1.0}  # quantiles of the inference gap whose images are drawn
@@ -38,13 +39,19 @@ class Likelihood:
     change: Tensor  # (R,) by how much that changed log p(x), absolute
     subset: Tensor  # (M,) the images with gaps
     windows: list[Window]  # of the subset
-    q: gaps.Gaussians  # the encoder's
-    best: gaps.Gaussians  # q*, by ascent from q
-    elbo_from_mode: Tensor  # (M,) the ELBO of the Gaussian that ascent from the posterior's mode finds
+    q: gaps.Gaussians  # the encoder's, by its means and standard deviations if it is no diagonal Gaussian
+    best: gaps.Gaussians  # q*, the best of the encoder's family, by ascent from q
+    elbo_from_mode: Tensor  # (M,) the ELBO of the best of the family by ascent from the posterior's mode
+    families: dict[str, Tensor]  # (M,) ELBOs of the encoder's q, and of the best of each family
+    posteriors: tuple[Posterior, Posterior]  # q and q*
 
     @property
     def gaps(self) -> dict[str, Tensor]:
-        """(M,) each; inference = approximation + amortization (Cremer, Li and Duvenaud 2018)."""
+        """(M,) each; inference = approximation + amortization (Cremer, Li and Duvenaud 2018).
+
+        Of the encoder's own family: `approximation` is the gap of its best member that ascent from the
+        encoder's q finds, and `approximation_of_better_start` of the better one from q and from the mode.
+        """
         exact = self.log_likelihood[self.subset]
         return {
             "inference": exact - self.q.elbo,
@@ -78,8 +85,29 @@ class Likelihood:
         shape = concentration(self.log_likelihood - elbo)
         return row | {"quadrature_error": self.change.max().item(), "gaps": gaps_row, "gap_shape": shape}
 
+    def by_family(self) -> list[dict[str, object]]:
+        """The mean ELBO and gap of the encoder's q and of the best of each family, over the M images.
+
+        Of several ascents the best counts, so a family with a larger gap is the worse one, and not only its
+        start. A diagonal Gaussian is a full one, too.
+        """
+        exact = self.log_likelihood[self.subset]
+        return [
+            {
+                "family": name,
+                "images": len(elbo),
+                **mean_and_error("elbo", elbo),
+                **mean_and_error("gap", exact - elbo),
+            }
+            for name, elbo in self.families.items()
+        ]
+
     def shown(self) -> dict[str, np.ndarray]:
-        """Windows and Gaussians of three images to draw, by quantile of the inference gap."""
+        """Windows, q and q* of three images to draw, by quantile of the inference gap.
+
+        Diagonal Gaussians are `loc` and `scale`; other posteriors also `log_q` (2, n2, n1), log densities at
+        the nodes of the window.
+        """
         order = self.gaps["inference"].argsort()
         arrays: dict[str, np.ndarray] = {}
         for name, share in SHOWN.items():
@@ -87,6 +115,9 @@ class Likelihood:
             parts: dict[str, Tensor] = dict(vars(self.windows[place]))  # z1, z2, log_joint
             for key in ("loc", "scale", "elbo"):
                 parts[key] = torch.stack([getattr(g, key)[place].double() for g in (self.q, self.best)])
+            if not isinstance(self.posteriors[0], DiagonalNormal):
+                pairs = [families.log_density(self.windows[place], p[[place]]) for p in self.posteriors]
+                parts["log_q"] = torch.stack(pairs).float()
             parts["image"] = self.subset[place]
             arrays |= {f"{name}_{key}": value.numpy() for key, value in parts.items()}
         return arrays
@@ -114,65 +145,34 @@ def concentration(gap: Tensor) -> dict[str, float]:
     return result
 
 
-@dataclass(frozen=True)
-class Images:
-    """M images, whose grids differ in extent: where their Gaussians are found."""
-
-    decoder: Decoder
-    x: Tensor  # (M, pixels)
-    extent: Tensor  # (M,)
-    nodes: int  # per side of each grid
-    parts: int = 1  # into which each spacing is split
-
-    def __getitem__(self, index: Tensor) -> "Images":
-        return replace(self, x=self.x[index], extent=self.extent[index])
-
-    def windows(self, boxes: Boxes) -> list[Window]:
-        """A window around each image's box."""
-        result: dict[int, Window] = {}
-        for extent in self.extent.unique().tolist():
-            own = self.extent == extent
-            windows = tabulate(self.decoder, self.x, Grid(extent, self.nodes), boxes[own], self.parts)
-            result |= zip(own.nonzero()[:, 0].tolist(), windows, strict=True)
-        return [result[place] for place in range(len(self.extent))]
-
-    def ascend(self, windows: Sequence[Window], loc: Tensor, scale: Tensor) -> gaps.Gaussians:
-        """The best Gaussians that ascent from given ones (M, 2) finds; a window moves if it is too small."""
-        found = gaps.best(windows, loc, scale)
-        left = found.blocked.nonzero()[:, 0]
-        for _ in range(MOVES):
-            if not len(left):
-                break
-            boxes = boxes_around(torch.arange(len(left)), found.loc[left], found.scale[left], AHEAD)
-            further = gaps.best(self[left].windows(boxes), found.loc[left], found.scale[left])
-            gained = further.elbo - found.elbo[left] > gaps.TOLERANCE
-            found.update(left, further)
-            left = left[further.blocked & gained]
-        return found
-
-
 @torch.no_grad()
 def evaluate(model: VAE, x: Tensor, grid: Grid, subset: Tensor, worst: int) -> Likelihood:
     """log p(x) of images (N, pixels), and the gaps of those in `subset` (M,), which ascends.
 
+    If q is no Gaussian, the gaps are those of `OWN` images of the subset at most, at equal distances.
+
     Args:
         worst: how many images to integrate again: those whose sums over every second node differ most.
     """
+    if model.design.posterior not in ("diagonal", "full"):
+        subset = subset[:: math.ceil(len(subset) / OWN)]
     encoded = model.encoder(x[subset])
-    loc, scale = encoded.loc, encoded.scale
+    loc, scale = encoded.mean, encoded.scale
     integral = integrate(model.decoder, x, grid, boxes_around(subset, loc, scale))
     windows, images = integral.windows, Images(model.decoder, x[subset], integral.extent[subset], grid.nodes)
-    q = gaps.Gaussians(loc, scale, gaps.elbo(windows, loc, scale), torch.zeros(len(subset), dtype=torch.bool))
+    elbo, held = families.elbo(windows, encoded)
+    q = gaps.Gaussians(loc, scale, elbo, torch.zeros(len(subset), dtype=torch.bool))
     best = images.ascend(windows, loc, scale)
     from_mode = images.ascend(windows, gaps.modes(windows), scale)
     locs = torch.stack([gaussians.loc.double() for gaussians in (q, best, from_mode)])
     scales = torch.stack([gaussians.scale.double() for gaussians in (q, best, from_mode)])
-    narrow = (scales < NARROW * 2 * images.extent[:, None] / grid.nodes).any(2).any(0).nonzero()[:, 0]
+    narrow = ((scales < images.narrow[:, None]).any(2).any(0) | ~held).nonzero()[:, 0]
+    finer: list[Window] = []
     if len(narrow):
-        fine = replace(images[narrow], parts=FINEST)
+        fine = images[narrow].finer
         boxes = boxes_around(torch.arange(len(narrow)), locs[:, narrow], scales[:, narrow])
         finer = fine.windows(boxes)
-        q.elbo[narrow] = gaps.elbo(finer, loc[narrow], scale[narrow])
+        q.elbo[narrow] = families.elbo(finer, encoded[narrow])[0]
         for found, start in ((best, q), (from_mode, from_mode)):
             found.update(narrow, fine.ascend(finer, start.loc[narrow], start.scale[narrow]))
     refined = torch.cat([integral.spread.topk(min(worst, len(x))).indices, subset[narrow]]).unique()
@@ -181,16 +181,31 @@ def evaluate(model: VAE, x: Tensor, grid: Grid, subset: Tensor, worst: int) -> L
         own = refined[integral.extent[refined] == extent]
         exact[own] = refine(model.decoder, x[own], Grid(extent, grid.nodes), FINER)
     change = (exact - integral.log_likelihood)[refined].abs()
-    return Likelihood(exact, refined, change, subset, windows, q, best, from_mode.elbo)
-
-
-def boxes_around(index: Tensor, loc: Tensor, scale: Tensor, room: tuple[float, float] = ROOM) -> Boxes:
-    """Boxes around Gaussians (M, 2), or around several of each image (K, M, 2)."""
-    reach = room[0] * scale + room[1]
-    low, high = loc - reach, loc + reach
-    if low.dim() == 3:
-        low, high = low.amin(0), high.amax(0)
-    return Boxes(index, low, high)
+    tables = dict(zip(narrow.tolist(), finer, strict=True))
+    start = best.better(from_mode)
+    full = images.ascend_full(windows, tables, start.loc, torch.diag_embed(start.scale))
+    elbos = {
+        "encoder": q.elbo,
+        "best diagonal": start.elbo,
+        "best full": torch.maximum(full.elbo, start.elbo),
+    }
+    own: Posterior = DiagonalNormal(best.loc, best.scale.log())
+    elbo_from_mode = from_mode.elbo
+    if isinstance(encoded, FullNormal):
+        ascended = images.ascend_full(windows, tables, loc, encoded.factor)
+        best, own, elbo_from_mode = ascended, ascended.posterior, full.elbo
+        elbos["best full"] = torch.maximum(elbos["best full"], best.elbo)
+    elif not isinstance(encoded, DiagonalNormal):
+        chosen = [tables.get(i, window) for i, window in enumerate(windows)]
+        own, elbo = families.best(chosen, encoded, q.elbo, best)
+        elbo_from_mode, stuck = elbo.clone(), (from_mode.elbo - best.elbo > STUCK).nonzero()[:, 0]
+        if len(stuck):
+            few = [chosen[i] for i in stuck.tolist()]
+            elbo_from_mode[stuck] = families.best(few, encoded[stuck], elbo[stuck], from_mode[stuck])[1]
+        best = gaps.Gaussians(own.mean.double(), own.scale.double(), elbo, torch.zeros_like(best.blocked))
+        elbos[f"best {model.design.posterior}"] = torch.maximum(elbo, elbo_from_mode)
+    pair = encoded, own
+    return Likelihood(exact, refined, change, subset, windows, q, best, elbo_from_mode, elbos, pair)
 
 
 @torch.no_grad()
@@ -199,11 +214,12 @@ def importance_sampling(
 ) -> Tensor:
     """(N,) log p(x) of images (N, pixels) by importance sampling, which shares no node with the quadrature.
 
-    Most samples come from the quadrature's posterior, anywhere in a node's cell, the rest from the
-    encoder's Gaussian at twice its scale, which may lie elsewhere. The estimate of p(x) is unbiased.
+    Most samples come from the quadrature's posterior, anywhere in a node's cell, the rest from a Gaussian
+    with the encoder's mean and twice its scale, which may lie elsewhere. The estimate of p(x) is unbiased.
     """
     encoded = model.encoder(x)
-    wide = DiagonalNormal(encoded.loc, encoded.log_scale + math.log(2))
+    log_scale = encoded.log_scale if isinstance(encoded, DiagonalNormal) else encoded.scale.log()
+    wide = DiagonalNormal(encoded.mean, log_scale + math.log(2))
     inside = round(INSIDE * samples)
     result = torch.empty(len(x), dtype=torch.float64)
     for i, window in enumerate(windows[: len(x)]):
