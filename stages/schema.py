@@ -47,7 +47,7 @@ else:
     ]
     Architecture = Annotated[functools.reduce(operator.or_, SECTIONS), Field(discriminator="kind")]
 TRAINING_IMAGES = {"mnist": 60_000, "fashion-mnist": 60_000, "kmnist": 60_000, "uci-digits": 1_437}
-SIDES = {"mnist": 28, "fashion-mnist": 28, "kmnist": 28, "uci-digits": 8}  # pixels
+SIDES = {"mnist": 28, "fashion-mnist": 28, "kmnist": 28, "uci-digits": 28}  # pixels
 
 
 class Data(Section):
