@@ -17,8 +17,8 @@ from elbo.exact.grid import Window
 from elbo.models.posteriors import DiagonalNormal, Posterior
 
 ROWS = 100_000  # latents whose density is computed at once
-REACH = 6.0  # standard deviations to each side of a posterior's mean that hold it
-LOST = 0.01  # share of q's mass that its window may lack
+REACH = 8.0  # standard deviations to each side of a posterior's mean that hold it
+LOST = 0.001  # share of q's mass that its window may lack
 ORDER = 8  # of the Gauss-Hermite rule for each dimension of the noise
 STEPS, LR = 150, 0.05  # of Adam; the rate falls to zero
 

@@ -6,7 +6,7 @@ best Gaussian with a full covariance, of the best posterior of the encoder's fam
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,13 +14,14 @@ from torch import Tensor
 
 from elbo.bounds import log_likelihood, log_normal, mean_and_error
 from elbo.exact import families, gaps
-from elbo.exact.ascent import Images, boxes_around
+from elbo.exact.ascent import ROOM, Images, boxes_around
 from elbo.exact.grid import Grid, Window
 from elbo.exact.quadrature import integrate, refine
 from elbo.models.posteriors import DiagonalNormal, FullNormal, Posterior
 from elbo.models.vae import VAE
 
 FINER = 2  # parts of a spacing, for the likelihood of the worst images
+WIDE_ROOM = (families.REACH, ROOM[1])  # what a window holds of a q that is no diagonal Gaussian, see `ROOM`
 OWN = 500  # images of a split at most whose best posterior is found by gradients
 STUCK = 0.1  # nats by which a start at the mode must be better to call the encoder's start stuck
 WORST = (0.05, 0.1)  # shares of the images, the worst, whose share of the total gap is reported
@@ -157,8 +158,10 @@ def evaluate(model: VAE, x: Tensor, grid: Grid, subset: Tensor, worst: int) -> L
     if model.design.posterior not in ("diagonal", "full"):
         subset = subset[:: math.ceil(len(subset) / OWN)]
     encoded = model.encoder(x[subset])
+    diagonal = isinstance(encoded, DiagonalNormal)
     loc, scale = encoded.mean, encoded.scale
-    integral = integrate(model.decoder, x, grid, boxes_around(subset, loc, scale))
+    room = ROOM if diagonal else WIDE_ROOM
+    integral = integrate(model.decoder, x, grid, boxes_around(subset, loc, scale, room))
     windows, images = integral.windows, Images(model.decoder, x[subset], integral.extent[subset], grid.nodes)
     elbo, held = families.elbo(windows, encoded)
     q = gaps.Gaussians(loc, scale, elbo, torch.zeros(len(subset), dtype=torch.bool))
@@ -170,7 +173,7 @@ def evaluate(model: VAE, x: Tensor, grid: Grid, subset: Tensor, worst: int) -> L
     finer: list[Window] = []
     if len(narrow):
         fine = images[narrow].finer
-        boxes = boxes_around(torch.arange(len(narrow)), locs[:, narrow], scales[:, narrow])
+        boxes = boxes_around(torch.arange(len(narrow)), locs[:, narrow], scales[:, narrow], room)
         finer = fine.windows(boxes)
         q.elbo[narrow] = families.elbo(finer, encoded[narrow])[0]
         for found, start in ((best, q), (from_mode, from_mode)):
@@ -181,9 +184,9 @@ def evaluate(model: VAE, x: Tensor, grid: Grid, subset: Tensor, worst: int) -> L
         own = refined[integral.extent[refined] == extent]
         exact[own] = refine(model.decoder, x[own], Grid(extent, grid.nodes), FINER)
     change = (exact - integral.log_likelihood)[refined].abs()
-    tables = dict(zip(narrow.tolist(), finer, strict=True))
+    fine_windows = dict(zip(narrow.tolist(), finer, strict=True))
     start = best.better(from_mode)
-    full = images.ascend_full(windows, tables, start.loc, torch.diag_embed(start.scale))
+    full = images.ascend_full(windows, fine_windows, start.loc, torch.diag_embed(start.scale))
     elbos = {
         "encoder": q.elbo,
         "best diagonal": start.elbo,
@@ -192,20 +195,33 @@ def evaluate(model: VAE, x: Tensor, grid: Grid, subset: Tensor, worst: int) -> L
     own: Posterior = DiagonalNormal(best.loc, best.scale.log())
     elbo_from_mode = from_mode.elbo
     if isinstance(encoded, FullNormal):
-        ascended = images.ascend_full(windows, tables, loc, encoded.factor)
-        best, own, elbo_from_mode = ascended, ascended.posterior, full.elbo
+        ascended = images.ascend_full(windows, fine_windows, loc, encoded.factor)
+        best = replace(ascended, elbo=torch.maximum(ascended.elbo, q.elbo))
+        own, elbo_from_mode = ascended.posterior, full.elbo
         elbos["best full"] = torch.maximum(elbos["best full"], best.elbo)
-    elif not isinstance(encoded, DiagonalNormal):
-        chosen = [tables.get(i, window) for i, window in enumerate(windows)]
-        own, elbo = families.best(chosen, encoded, q.elbo, best)
-        elbo_from_mode, stuck = elbo.clone(), (from_mode.elbo - best.elbo > STUCK).nonzero()[:, 0]
-        if len(stuck):
-            few = [chosen[i] for i in stuck.tolist()]
-            elbo_from_mode[stuck] = families.best(few, encoded[stuck], elbo[stuck], from_mode[stuck])[1]
-        best = gaps.Gaussians(own.mean.double(), own.scale.double(), elbo, torch.zeros_like(best.blocked))
-        elbos[f"best {model.design.posterior}"] = torch.maximum(elbo, elbo_from_mode)
+    elif not diagonal:
+        both = best, from_mode
+        mixed = [fine_windows.get(i, window) for i, window in enumerate(windows)]
+        own, best, elbo_from_mode = _best_of_family(mixed, encoded, q.elbo, *both)
+        elbos[f"best {model.design.posterior}"] = torch.maximum(best.elbo, elbo_from_mode)
     pair = encoded, own
     return Likelihood(exact, refined, change, subset, windows, q, best, elbo_from_mode, elbos, pair)
+
+
+def _best_of_family(
+    windows: Sequence[Window], q: Posterior, elbo: Tensor, near: gaps.Gaussians, from_mode: gaps.Gaussians
+) -> tuple[Posterior, gaps.Gaussians, Tensor]:
+    """The best posteriors near the encoder's or near `near`, and the ELBOs of the best near `from_mode`.
+
+    These are found only where `from_mode` is better than `near` by `STUCK`: elsewhere both are in one mode.
+    """
+    own, elbo = families.best(windows, q, elbo, near)
+    elbo_from_mode, stuck = elbo.clone(), (from_mode.elbo - near.elbo > STUCK).nonzero()[:, 0]
+    if len(stuck):
+        few = [windows[i] for i in stuck.tolist()]
+        elbo_from_mode[stuck] = families.best(few, q[stuck], elbo[stuck], from_mode[stuck])[1]
+    summary = gaps.Gaussians(own.mean.double(), own.scale.double(), elbo, torch.zeros_like(near.blocked))
+    return own, summary, elbo_from_mode
 
 
 @torch.no_grad()

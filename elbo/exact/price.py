@@ -52,7 +52,8 @@ def price(
 
     Adam on mean and log scale, by reparametrized samples (Kingma and Welling 2014). The gradient is for the
     latent alone, so a step is `samples` forward and as many backward passes through the decoder, each with
-    the same number of operations.
+    the same number of operations. Whatever the encoder's family: the price is that of the same bound by the
+    usual mean-field inference, and images that no diagonal Gaussian can bring there count as never reached.
 
     Args:
         target: (N,) the ELBO to reach, nats.

@@ -54,7 +54,7 @@ def test_the_best_gaussian_of_a_gaussian_posterior_is_the_posterior(
 
 
 def by_lbfgs(window: Window, loc: torch.Tensor, scale: torch.Tensor) -> float:
-    """The ELBO of the best Gaussian that L-BFGS finds from N(loc, diag(scale²)), by autograd and the window."""
+    """The ELBO of the best Gaussian that L-BFGS finds from N(loc, diag(scale²)), by autograd."""
     z = torch.cartesian_prod(window.z2, window.z1).flip(1)
     loc, lower = loc.clone().requires_grad_(), torch.diag(scale).requires_grad_()
     optimizer = torch.optim.LBFGS([loc, lower], max_iter=200, line_search_fn="strong_wolfe")
