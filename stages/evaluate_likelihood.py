@@ -29,7 +29,7 @@ def main(variant: str) -> None:
     bounds = {name: torch.from_numpy(x) for name, x in read_npz(f"data/elbo/{variant}.npz").items()}
     metrics: dict[str, Any] = dict(data.identity)
     arrays: dict[str, np.ndarray] = {}
-    rows = []
+    rows, families = [], []
     grid = Grid(settings.extent, settings.nodes)
     for split in progress(data.splits, total=len(data.splits), label=variant, unit="split"):
         index, elbo = bounds[f"index_{split}"], bounds[f"elbo_{split}"]
@@ -37,7 +37,7 @@ def main(variant: str) -> None:
         order = torch.randperm(len(index), generator=stream(settings.seed, f"subset {split}"))
         subset = order[: settings.gap_images].sort().values
         found = likelihood.evaluate(model, x, grid, subset, settings.refined)
-        few = subset[: settings.checked]
+        few = found.subset[: settings.checked]
         noise = stream(settings.seed, f"check {split}")
         sampled = likelihood.importance_sampling(model, x[few], found.windows, settings.checks, noise)
         check = mean_and_error("difference", sampled - found.log_likelihood[few])
@@ -45,6 +45,7 @@ def main(variant: str) -> None:
         for label in labels.unique().tolist():
             about = {"split": split, "class": data.classes[label]}
             rows.append(about | found.means(labels == label, elbo))
+        families += [{"split": split, **row} for row in found.by_family()]
         arrays[f"log_likelihood_{split}"] = found.log_likelihood.numpy()
         say(
             f"{variant}  {split}: log p(x) {found.log_likelihood.mean():.3f}  ELBO {elbo.mean():.3f}  "
@@ -57,6 +58,7 @@ def main(variant: str) -> None:
             metrics["price"] = price(model, x[first], elbo[first], *limits, noise).summary()
             arrays |= found.shown()
     write_csv(f"reports/vae/{variant}/likelihood_by_class.csv", rows)
+    write_csv(f"reports/vae/{variant}/families.csv", families)
     write_npz(f"data/likelihood/{variant}.npz", **arrays)
     write_json(f"reports/vae/{variant}/likelihood.json", metrics)
     compared = {"logp": metrics["test"]["log_likelihood"], "gap": metrics["test"]["inference_gap"]}
