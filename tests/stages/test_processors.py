@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import NO_TRACKING, Project, copy_smallest
+from tests.support.repository import ROOT
 from workflow.reproduce.audit import compare
 from workflow.runs.lockfile import entries
 
@@ -52,6 +53,51 @@ def reproduce(project: Project, *targets: str, path: str = os.environ["PATH"]) -
     project.run(
         "dvc", "repro", "--force", "--no-run-cache", *targets, MLFLOW_TRACKING_URI=NO_TRACKING, PATH=path
     )
+
+
+# two training steps of a VAE, of which it prints the weights' digest
+STEPS = """
+import hashlib, json, sys
+from workflow.core import processor
+processor.apply()
+import torch
+from elbo.determinism import prepare, stream
+from elbo.models.vae import VAE, Design
+from elbo.negative_elbo import NegativeElbo, TrainingImages
+from elbo.optimization import Optimizer
+from stages.schema import Params
+from workflow.core.params import load
+
+compute, tuned = load(Params, "compute", "vae.tuned")
+prepare(compute.threads)
+images = (torch.rand(128, 784, generator=stream(0, "images")) < 0.2).float()
+design = Design(5, json.loads(sys.argv[1]), "gelu", sys.argv[2])
+model = VAE((28, 28), design, stream(0, "init"))
+optimizer = Optimizer(model, tuned, len(images))
+loss = NegativeElbo(model, TrainingImages(images), {}, 0, 0.1).epoch(1)
+for seen in (0, 64):
+    optimizer.step(loss(torch.arange(seen, seen + 64), seen)[0])
+digest = hashlib.sha256()
+for name, tensor in sorted(model.state_dict().items()):
+    digest.update(tensor.numpy().tobytes())
+print(digest.hexdigest())
+"""
+CONV = '{"kind": "conv", "channels": [8, 16], "hidden": [32]}'
+MLP = '{"kind": "mlp", "hidden": [64, 32, 32], "residual": true}'
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("architecture", "posterior"), [(CONV, "diagonal"), (MLP, "full"), (MLP, "flow")])
+def test_other_models_train_to_the_same_bits_on_another_processor(
+    tmp_path: Path, model: str, architecture: str, posterior: str
+) -> None:
+    paths = (os.environ["PATH"], emulated(model, tmp_path / "bin"))
+    project = Project(ROOT)
+    first, second = (
+        project.run("python", "-c", STEPS, architecture, posterior, PATH=path).splitlines()[-1]
+        for path in paths
+    )
+    assert first == second
 
 
 @pytest.fixture(scope="module")

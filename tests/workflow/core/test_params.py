@@ -75,6 +75,8 @@ def test_all_errors_are_reported_at_once_with_their_paths(tmp_path: Path) -> Non
         ("{kind: mlp", "{kind: tree", "vae.notebook.architecture.kind: \"tree\" is not known"),
         ("{kind: mlp, ", "{", "vae.notebook.architecture.kind: is missing"),
         ("architecture: {kind: mlp, hidden: [512, 256], residual: false}", "architecture: 3", "is not a section"),
+        ("mlp, hidden: [512, 256], residual: false", f"conv, channels: {[8] * 6}, hidden: [8]",
+         "vae.notebook.architecture.channels: 6 convolutions are too many for pictures of 28 x 28 pixels"),
         ("latent: 2  ", "latent: 1  ", "vae.notebook.latent: 1 is too small; write 2 or more"),
         ("    k: 1", "    k: 5", "vae.notebook.k: 5 does not fit `objective: elbo`"),
         ("objective: elbo", "objective: iwae", "vae.notebook.k: 1 does not fit `objective: iwae`"),
