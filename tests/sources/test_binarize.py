@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sources import idx, own
-from stages import binarize, download
+from stages import binarize, check_params, download
 from tests.support.repository import ROOT
 from workflow.core import dataset
 from workflow.core.dataset import Dataset
@@ -31,6 +31,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     images = {split: generator.integers(0, 256, (count, *SHAPE)) for split, count in COUNTS.items()}
     np.savez(
         tmp_path / "faces.npz",
+        allow_pickle=False,
         **{f"{split}_images": pixels.astype(np.uint8) for split, pixels in images.items()},
         **{f"{split}_labels": np.arange(count) % 2 for split, count in COUNTS.items()},
     )
@@ -85,6 +86,13 @@ def test_a_fault_leaves_the_earlier_files(place: Path) -> None:
     assert read_json("data/raw/dataset.json")["classes"] == ["even", "odd"]
 
 
+def test_a_path_that_does_not_exist_is_found_before_any_stage_runs(place: Path) -> None:
+    check_params.main()
+    (place / "faces.npz").unlink()
+    with pytest.raises(UserError, match=r"data\.path: faces\.npz does not exist; put your images there"):
+        check_params.main()
+
+
 def test_sampled_pixels_are_one_as_often_as_their_intensity_says(place: Path) -> None:
     data = made("data.binarization=static")
     assert (data.name, data.intensities) == ("own-faces.static", {})
@@ -125,7 +133,7 @@ def test_dynamic_data_are_the_static_ones_with_the_intensities_of_train(place: P
 def test_held_out_images_may_not_take_a_whole_class(place: Path) -> None:
     with np.load(place / "faces.npz") as file:
         arrays = dict(file) | {"train_labels": np.arange(5000) // 4000}
-    np.savez("faces.npz", **arrays)
+    np.savez("faces.npz", allow_pickle=False, **arrays)
     made("data.validation=999")
     with pytest.raises(UserError, match=r"data\.validation holds out all training images of class 'odd'"):
         made("data.validation=1000")

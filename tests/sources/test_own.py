@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from sources import idx, own
+from sources.pictures import SPLITS
 from workflow.core.errors import UserError
 
 SHAPE = (5, 3)  # height, width
@@ -45,7 +46,7 @@ def fault(path: Path, names: list[str] | None = None) -> str:
 @pytest.mark.parametrize("compressed", [False, True])
 def test_an_npz_is_read_as_it_is(tmp_path: Path, compressed: bool) -> None:
     content = arrays()
-    (np.savez_compressed if compressed else np.savez)(tmp_path / "a.npz", **content)
+    (np.savez_compressed if compressed else np.savez)(tmp_path / "a.npz", allow_pickle=False, **content)
     for path in (tmp_path / "a.npz", tmp_path):  # alone in a folder, the file need not be named
         data = own.read(path, None)
         assert (data.images["train"] == content["train_images"]).all()
@@ -145,7 +146,7 @@ def test_a_file_that_is_no_npz_or_claims_more_than_it_has_is_refused(tmp_path: P
         claim = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(header, claim)
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-            for split in own.SPLITS:
+            for split in SPLITS:
                 file.writestr(f"{split}_images.npy", header.getvalue() + bytes(8))
         assert expected in fault(path)
 
@@ -161,7 +162,7 @@ def test_what_is_none_of_the_formats_is_refused(tmp_path: Path) -> None:
 
 
 def idx_files(folder: Path, *, zipped: bool = False, labels: bool = True) -> Path:
-    for split in own.SPLITS:
+    for split in SPLITS:
         for name, kind in zip(idx.names(split), ("images", "labels")[: 1 + labels], strict=False):
             path = folder / name
             idx.write(path, arrays()[f"{split}_{kind}"])

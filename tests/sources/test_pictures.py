@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from sources import own, pictures
+from sources.pictures import SPLITS
 from workflow.core.errors import UserError
 
 SHAPE = (4, 6)  # height, width
@@ -55,7 +56,7 @@ def test_pictures_have_the_classes_of_their_folders(folder: Path) -> None:
     assert data.classes == ("cat", "dog")
     assert data.images["train"].shape == (6, *SHAPE)
     assert sorted(data.labels["train"].tolist()) == [0, 0, 0, 1, 1, 1]
-    for split in own.SPLITS:
+    for split in SPLITS:
         for pixels, label in zip(data.images[split], data.labels[split], strict=True):
             paths = (folder / split / data.classes[label]).glob("[!.]*.png")
             assert any((pixels == np.asarray(Image.open(path))).all() for path in paths)
@@ -75,13 +76,13 @@ def test_classes_are_mixed_and_the_order_does_not_depend_on_the_file_system(
         (other / path.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
         (other / path.relative_to(folder)).write_bytes(path.read_bytes())
     again = own.read(other, None)
-    for split in own.SPLITS:
+    for split in SPLITS:
         assert (again.images[split] == data.images[split]).all()
         assert (again.labels[split] == data.labels[split]).all()
 
 
 def test_classes_that_are_numbers_are_sorted_as_numbers(tmp_path: Path) -> None:
-    for split in own.SPLITS:
+    for split in SPLITS:
         for name in ("10", "9", "1"):
             put(tmp_path / split / name / "a.png")
     assert own.read(tmp_path, None).classes == ("1", "9", "10")
@@ -89,7 +90,7 @@ def test_classes_that_are_numbers_are_sorted_as_numbers(tmp_path: Path) -> None:
 
 
 def test_pictures_without_classes_have_no_labels(tmp_path: Path) -> None:
-    for split in own.SPLITS:
+    for split in SPLITS:
         for number in range(3):
             put(tmp_path / split / f"{number}.png")
     data = own.read(tmp_path, None)
