@@ -95,7 +95,7 @@ def held_out() -> int:
         return int(chosen)
     if not (data := Path("data/binarized.npz")).is_file():
         raise UserError(f"{data} is missing, so the number of images is not known: `make repro`")
-    return min(MOST, len(dataset.load(data).labels["train"]) // 6)
+    return min(MOST, len(dataset.load(data).features["train"]) // 6)
 
 
 def name(settings: Settings, varied: Sequence[str]) -> str:

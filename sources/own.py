@@ -1,8 +1,10 @@
 """A user's own images: an npz, a folder of pictures or a folder of IDX files, as the files of MNIST."""
 
+import lzma
 import re
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +172,7 @@ def _arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
             for name in there:
                 with file.open(f"{name}.npy") as entry:
                     arrays[name] = _array(entry, f"{path}: {name}", images=name.endswith("images"))
-    except UNREADABLE as error:
+    except (*UNREADABLE, KeyError, zlib.error, lzma.LZMAError) as error:
         raise UserError(f"{path} cannot be read ({error}); write it by numpy.savez") from None
     images = {split: _bytes(arrays[f"{split}_images"], f"{path}: {split}_images") for split in SPLITS}
     labels = {split: arrays[name] for split in SPLITS if (name := f"{split}_labels") in arrays}

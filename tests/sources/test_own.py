@@ -151,6 +151,20 @@ def test_a_file_that_is_no_npz_or_claims_more_than_it_has_is_refused(tmp_path: P
         assert expected in fault(path)
 
 
+def test_a_damaged_npz_is_read_or_refused_in_one_message(tmp_path: Path) -> None:
+    path, choose = saved(tmp_path, arrays()), np.random.default_rng(0)
+    whole, messages = path.read_bytes(), []
+    for at in choose.integers(0, len(whole), 150):
+        changed = bytes([whole[at] ^ choose.integers(1, 256)])
+        path.write_bytes(whole[:at] + changed + whole[at + 1 :])
+        try:
+            own.read(path, None)
+        except UserError as error:
+            messages.append(str(error))
+    assert len(messages) > 50
+    assert all(str(path) in message for message in messages)
+
+
 def test_what_is_none_of_the_formats_is_refused(tmp_path: Path) -> None:
     assert "nowhere does not exist; it may be an .npz" in fault(tmp_path / "nowhere")
     (tmp_path / "README.md").touch()
