@@ -19,7 +19,7 @@ from elbo.models.posteriors import DiagonalNormal, Posterior
 ROWS = 100_000  # latents whose density is computed at once
 REACH = 8.0  # standard deviations to each side of a posterior's mean that hold it
 LOST = 0.001  # share of q's mass that its window may lack
-ORDER = 8  # of the Gauss-Hermite rule for each dimension of the noise
+ORDER = 10  # of the Gauss-Hermite rule for each dimension of the noise
 STEPS, LR = 150, 0.05  # of Adam; the rate falls to zero
 
 
@@ -130,23 +130,26 @@ def best(
     """The best posteriors of the family of q that ascent finds, and their ELBOs (N,).
 
     Adam by the gradient of `estimate`, for each image from the better of q, whose ELBO is `bound` (N,), and
-    the member of the family with about the mean and the scale of `near`. What is not better than q is q.
+    the member of the family with about the mean and the scale of `near`; the best of these three is found.
     """
-    tensors = {name: value.clone() for name, value in q.parameters.items()}
     matched = match(q, near.loc, near.scale)
+    climbed = {name: torch.empty_like(value) for name, value in q.parameters.items()}
     for index, stack in gaps.stacks(windows):
-        start, other = q[index], matched[index]
         with torch.no_grad():
-            chosen = estimate(stack, other) > estimate(stack, start)
-        pairs = zip(start.parameters.items(), other.parameters.values(), strict=True)
-        start = q.replace(**{name: torch.where(chosen[:, None], b, a) for (name, a), b in pairs})
+            better = estimate(stack, matched[index]) > estimate(stack, q[index])
+        start = _choose(better, matched[index], q[index])
         for name, value in _ascend(stack, start).parameters.items():
-            tensors[name][index] = value
-    found = elbo(windows, q.replace(**tensors))[0]
-    better = found > bound
-    for name, value in q.parameters.items():
-        tensors[name] = torch.where(better[:, None], tensors[name], value)
-    return q.replace(**tensors), torch.where(better, found, bound)
+            climbed[name][index] = value
+    for other in (matched, q.replace(**climbed)):
+        value = elbo(windows, other)[0]
+        q, bound = _choose(value > bound, other, q), torch.fmax(value, bound)
+    return q, bound
+
+
+def _choose(chosen: Tensor, one: Posterior, other: Posterior) -> Posterior:
+    """Of each image that `chosen` (N,) marks `one`, and `other` of the rest."""
+    pairs = zip(one.parameters.items(), other.parameters.values(), strict=True)
+    return one.replace(**{name: torch.where(chosen[:, None], a, b) for (name, a), b in pairs})
 
 
 @torch.enable_grad()

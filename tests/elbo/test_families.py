@@ -1,14 +1,22 @@
+import copy
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
+from elbo.bounds import log_likelihood, log_normal
 from elbo.determinism import stream
-from elbo.exact import full, gaps
-from elbo.exact.grid import Window
+from elbo.exact import families, full, gaps, likelihood
+from elbo.exact.grid import Grid, Window
+from elbo.exact.likelihood import Likelihood, evaluate, importance_sampling
+from elbo.models.vae import VAE
+from tests.support.models import small_vae
 
+GRID = Grid(6.0, 120)
 START = torch.zeros(1, 2).double(), torch.full((1, 2), 0.3).double()
 
 
@@ -101,3 +109,111 @@ def test_a_gaussian_that_its_window_is_too_small_for_is_marked() -> None:
     found = full.best(windows, START[0], torch.diag_embed(START[1]))
     assert found.blocked.tolist() == [True]
     assert (found.loc + 4 * found.scale).max() <= 3.0
+
+
+@dataclass(frozen=True, repr=False)
+class Case:
+    """A model with an untrained encoder, 12 images, and the results of 6 of them."""
+
+    model: VAE
+    x: torch.Tensor
+    found: Likelihood
+
+    @property
+    def q(self) -> Any:
+        return self.model.encoder(self.x[self.found.subset])
+
+    def log_joint(self, z: torch.Tensor) -> torch.Tensor:
+        """log p(x, z) of latents (S, 6, 2) of the images with gaps, by the decoder: (S, 6)."""
+        logits = self.model.decoder(z.flatten(0, 1)).unflatten(0, z.shape[:2])
+        return log_likelihood(logits, self.x[self.found.subset]) + log_normal(z)
+
+
+@pytest.fixture(scope="module", params=["full", "flow"])
+def case(request: pytest.FixtureRequest) -> Case:
+    model = small_vae((7, 7), (16, 8), stream(1, "init"), posterior=request.param).requires_grad_(False)
+    for parameter in model.decoder.parameters():
+        parameter.mul_(3)  # z has to matter to the decoder
+    for parameter in model.encoder.shared.parameters() if model.encoder.shared else []:
+        parameter.mul_(2)  # bends the flow
+    model.encoder.get_parameter("fc_log_scale.bias").sub_(1)
+    x = torch.bernoulli(model.decode(torch.randn(12, 2, generator=stream(9, "z"))), generator=stream(9, "x"))
+    return Case(model, x, evaluate(model.eval(), x, GRID, torch.arange(0, 12, 2), 2))
+
+
+def test_the_elbo_of_any_posterior_is_that_of_its_samples(case: Case) -> None:
+    for q, elbo in zip(case.found.posteriors, (case.found.q.elbo, case.found.best.elbo), strict=True):
+        z, log_q = q.sample_and_log_prob(torch.randn(10_000, 6, 2, generator=stream(3, "noise")))
+        ratio = case.log_joint(z) - log_q
+        error = (ratio.mean(0) - elbo).abs() / (ratio.std(0) / math.sqrt(10_000) + 1e-4)
+        assert error.max() < 4.5
+
+
+def test_richer_families_have_smaller_gaps_and_none_beats_the_posterior(case: Case) -> None:
+    elbos, exact = case.found.families, case.found.log_likelihood[case.found.subset]
+    assert list(elbos)[:3] == ["encoder", "best diagonal", "best full"]
+    assert (elbos["best full"] >= elbos["best diagonal"]).all()
+    own = elbos[f"best {case.model.design.posterior}"]
+    assert ((own - elbos["encoder"]) > 0.01).all(), "the encoder is not trained"
+    for elbo in elbos.values():
+        assert (exact - elbo).min() > -1e-3
+    found = case.found.gaps
+    torch.testing.assert_close(found["inference"], found["approximation"] + found["amortization"])
+    assert (found["amortization"].min() >= 0) & (found["approximation_of_better_start"].min() > -1e-3)
+    rows = {row["family"]: row for row in case.found.by_family()}
+    assert rows["encoder"]["gap"] == pytest.approx(found["inference"].mean().item())
+    assert {row["images"] for row in rows.values()} == {6}
+
+
+def test_no_gradient_through_the_decoder_finds_a_better_member_of_the_family(case: Case) -> None:
+    tensors = {name: value.clone().requires_grad_() for name, value in case.q.parameters.items()}
+    optimizer = torch.optim.Adam(tensors.values(), lr=0.03)
+    half = torch.randn(60, 6, 2, generator=stream(4, "noise"))
+    for _ in range(200):
+        z, log_q = case.q.replace(**tensors).sample_and_log_prob(torch.cat([half, -half]))
+        optimizer.zero_grad()
+        (log_q - case.log_joint(z)).sum().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    windows = case.found.windows
+    other = families.elbo(windows, case.q.replace(**tensors).detach())[0]
+    assert (other - case.found.q.elbo).mean() > 0.3, "the start must not be optimal already"
+    assert (case.found.best.elbo - other).min() > -0.02
+
+
+def test_a_flow_that_bends_nothing_has_the_gaps_of_diagonal_gaussians(case: Case) -> None:
+    if case.model.design.posterior != "flow":
+        pytest.skip("of the flow")
+    model = copy.deepcopy(case.model)
+    for parameter in model.encoder.shared.parameters():
+        parameter.zero_()
+    found = evaluate(model, case.x, GRID, case.found.subset, 2)
+    loc, log_scale = (value.double() for value in (case.q.loc, case.q.log_scale))
+    elbo = gaps.elbo(found.windows, loc, log_scale.exp())
+    torch.testing.assert_close(found.families["encoder"], elbo, rtol=0, atol=1e-3)
+    worse = found.families["best diagonal"] - found.families["best flow"]
+    assert worse.abs().max() < 0.01
+
+
+def test_importance_samples_agree_with_the_quadrature_for_any_posterior(case: Case) -> None:
+    x, noise = case.x[case.found.subset], stream(4, "check")
+    sampled = importance_sampling(case.model, x, case.found.windows, 1000, noise)
+    assert (sampled - case.found.log_likelihood[case.found.subset]).abs().max() < 0.05
+
+
+def test_the_densities_to_draw_are_those_of_the_encoder_and_of_the_best(case: Case) -> None:
+    shown = case.found.shown()
+    for name in ("best", "median", "worst"):
+        z1, log_q = shown[f"{name}_z1"], torch.from_numpy(shown[f"{name}_log_q"])
+        assert log_q.shape[1:] == shown[f"{name}_log_joint"].shape
+        mass = log_q.flatten(1).logsumexp(1).exp() * (z1[1] - z1[0]) ** 2
+        assert mass.tolist() == pytest.approx([1.0, 1.0], abs=0.01)
+
+
+def test_of_a_posterior_without_closed_forms_some_images_have_gaps(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(likelihood, "OWN", 3)
+    found = evaluate(case.model, case.x, GRID, torch.arange(0, 12, 2), 2)
+    flow = case.model.design.posterior == "flow"
+    assert found.subset.tolist() == ([0, 4, 8] if flow else [0, 2, 4, 6, 8, 10])
+    assert len(found.q.elbo) == len(found.windows) == len(found.subset)
