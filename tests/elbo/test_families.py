@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.distributions import MultivariateNormal
 
 from elbo.bounds import log_likelihood, log_normal
@@ -13,7 +14,7 @@ from elbo.determinism import stream
 from elbo.exact import families, full, gaps, likelihood
 from elbo.exact.grid import Grid, Window
 from elbo.exact.likelihood import Likelihood, evaluate, importance_sampling
-from elbo.models.vae import VAE
+from elbo.models.vae import VAE, Design
 from tests.support.models import small_vae
 
 GRID = Grid(6.0, 120)
@@ -217,3 +218,21 @@ def test_of_a_posterior_without_closed_forms_some_images_have_gaps(
     flow = case.model.design.posterior == "flow"
     assert found.subset.tolist() == ([0, 4, 8] if flow else [0, 2, 4, 6, 8, 10])
     assert len(found.q.elbo) == len(found.windows) == len(found.subset)
+
+
+def test_a_convolutional_model_has_the_likelihood_of_a_dense_sum() -> None:
+    architecture = {"kind": "conv", "channels": [3], "hidden": [8]}
+    model = VAE((6, 5), Design(2, architecture, "tanh", "diagonal"), stream(1, "init")).requires_grad_(False)
+    for parameter in model.decoder.parameters():
+        parameter.mul_(3)
+    x = torch.bernoulli(model.decode(torch.randn(8, 2, generator=stream(9, "z"))), generator=stream(9, "x"))
+    line = (torch.arange(150) + 0.5) / 150 * 14 - 7
+    z = torch.cartesian_prod(line, line)
+    logits = model.decoder(z)
+    joint = x @ logits.T - F.softplus(logits).sum(1) + log_normal(z)
+    dense = joint.double().logsumexp(1) + 2 * math.log(14 / 150)
+    found = evaluate(model.eval(), x, GRID, torch.arange(4), 2)
+    assert (found.log_likelihood - dense).abs().max() < 1e-3
+    assert list(found.families) == ["encoder", "best diagonal", "best full"]
+    assert (dense[:4] - found.families["best full"]).min() > -1e-3
+    assert dense.std() > 0.5
