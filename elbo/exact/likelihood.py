@@ -22,7 +22,7 @@ from elbo.models.vae import VAE
 
 FINER = 2  # parts of a spacing, for the likelihood of the worst images
 WIDE_ROOM = (families.REACH, ROOM[1])  # what a window holds of a q that is no diagonal Gaussian, see `ROOM`
-OWN = 500  # images of a split at most whose best posterior is found by gradients
+OWN = 300  # images of a split at most whose best posterior is found by gradients
 STUCK = 0.1  # nats by which a start at the mode must be better to call the encoder's start stuck
 WORST = (0.05, 0.1)  # shares of the images, the worst, whose share of the total gap is reported
 SHOWN = {"best": 0.0, "median": 0.5, "worst": 1.0}  # quantiles of the inference gap whose images are drawn
