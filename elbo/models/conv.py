@@ -225,8 +225,7 @@ class Decoder(networks.Decoder, Hidden):
     @property
     def bias(self) -> Tensor:
         """(pixels,), a view."""
-        bias: Tensor = self.upsamplings[-1].bias
-        return bias.view(-1)
+        return self.upsamplings[-1].get_parameter("bias").view(-1)
 
     def hidden(self, z: Tensor) -> Tensor:
         return in_chunks(self, self._hidden, z)
