@@ -1,15 +1,18 @@
-"""Stage analyse_latents@VARIANT: which classes overlap in the latent plane, and what straight lines show."""
+"""Stage analyse_latents@VARIANT: which classes overlap among the latents, and what lines show."""
 
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
+import numpy as np
 import pandas as pd
-import torch
+from torch import Tensor
 
 from elbo.analysis import interpolation, latents
 from elbo.determinism import prepare, stream
 from elbo.models.classifier import Classifier
-from elbo.models.vae import VAE, from_prior, straight_lines
-from stages.schema import Params
+from elbo.models.vae import VAE, from_prior
+from stages.schema import Interpolation, Latents, Params
 from workflow.core import dataset
 from workflow.core.arrays import write_npz
 from workflow.core.files import write_json
@@ -18,21 +21,66 @@ from workflow.core.tables import write_csv
 from workflow.core.weights import read_weights
 from workflow.runs.console import progress, say
 
+EMPTY = {  # the tables of data without labels: their columns
+    "latents_by_class": ["class", "images", "neighbours_recall", "probe_recall", "silhouette"],
+    "latents_confusion": ["class"],
+    "latents_pairs": ["first", "second", "images", "share", "z1", "z2"],
+    "interpolation_lines": ["row", "step", "verdict", "confidence", "sure"],
+    "interpolation_pairs": [
+        "first", "second", "faithful", "transitions", "unsure", "detour", "largest_step", "random_lines",
+        "random_faithful",
+    ],
+}  # fmt: skip
+
 
 def main(variant: str) -> None:
     compute, separation, lines, figures = load(Params, "compute", "latents", "interpolation", "figures")
     prepare(compute.threads)
     data = dataset.load("data/binarized.npz")
-    names, labels = list(data.classes), data.labels["test"]
     model = VAE.from_weights(*read_weights(f"models/vae/{variant}.safetensors"))
-    judge = Classifier.from_weights(*read_weights("models/classifier/images.safetensors"))
+    report = f"reports/vae/{variant}"
     part = iter(progress(("neighbours", "lines"), total=2, label=variant, unit="part"))
     next(part)
     means = {split: model.encoder(data.inputs(split)).mean for split in ("train", "test")}
-    points = means["test"].numpy()
-    train = means["train"].numpy(), data.labels["train"]
-    k, most = separation.neighbours, separation.silhouette_images
-    found = latents.separate(train, (points, labels), len(names), k, most)
+    plane: dict[str, np.ndarray] = {}
+    if model.latent > 2:  # the projection stands for the plane
+        plane = dict(zip(("points", "shares"), latents.project(means["train"], means["test"]), strict=True))
+    points = plane.get("points", means["test"].numpy())
+    found = overlaps(data, means, points, separation, report) if data.labelled else {"labels": False}
+    write_json(f"{report}/latents.json", data.identity | found)
+    next(part)
+    ends, others = (
+        [from_prior(count, model.latent, stream(seed, f"interpolation {end}")) for end in ("starts", "ends")]
+        for seed, count in ((figures.seed, figures.rows), (lines.seed, lines.pairs))
+    )
+    paths = interpolation.decode(model, *ends, figures.steps)
+    write_npz(f"data/lines/{variant}.npz", probabilities=paths.numpy(), **plane)
+    if data.labelled:
+        summaries = judged_lines(data, model, means["train"], (ends, others), figures.steps, lines, report)
+        say(
+            f"{variant}: neighbours classify {found['neighbours_accuracy']:.2%} of the test images correctly;"
+            f" classifier confidence below {lines.sure:.0%} in {summaries['random']['unsure']:.2%}"
+            " of the steps on lines"
+        )
+    else:
+        for name, columns in EMPTY.items():
+            write_csv(f"{report}/{name}.csv", [], columns)
+        many = interpolation.decode(model, *others, figures.steps)
+        shown, random = (interpolation.measure(x, figures.steps).summary() for x in (paths, many))
+        summaries = {"labels": False, "shown": shown, "random": {"lines": lines.pairs, **random}}
+        say(
+            f"{variant}: lines through decoded images are {random['detour']:.2f} times as long as direct ones"
+        )
+    write_json(f"{report}/interpolations.json", data.identity | {"steps": figures.steps} | summaries)
+
+
+def overlaps(
+    data: dataset.Dataset, means: Mapping[str, Tensor], points: np.ndarray, settings: Latents, report: str
+) -> dict[str, Any]:
+    """Writes the tables of classes and of pairs, which lie at `points` (N, 2); returns the metrics."""
+    names, labels = list(data.classes), data.labels["test"]
+    train, test = ((means[split].numpy(), data.labels[split]) for split in ("train", "test"))
+    found = latents.separate(train, test, len(names), settings.neighbours, settings.silhouette_images)
     by_class = {
         "class": names,
         "images": found.confusion.sum(1),
@@ -43,45 +91,37 @@ def main(variant: str) -> None:
     pairs = pd.DataFrame(latents.confused_pairs(found, points))
     for column in ("first", "second"):
         pairs[column] = [names[label] for label in pairs[column]]
-    report = f"reports/vae/{variant}"
     confusion = pd.DataFrame(found.confusion, pd.Index(names, name="class"), names).reset_index()
     write_csv(f"{report}/latents_by_class.csv", by_class)
     write_csv(f"{report}/latents_confusion.csv", confusion)
     write_csv(f"{report}/latents_pairs.csv", pairs)
-    accuracy = float((found.neighbours == labels).mean())
-    metrics = data.identity | {
-        "neighbours_accuracy": accuracy,
+    return {
+        "neighbours_accuracy": float((found.neighbours == labels).mean()),
         "probe_accuracy": float((found.probe == labels).mean()),
         "silhouette": float(found.silhouette.mean()),
         "largest_class_share": float(found.confusion.sum(1).max() / len(labels)),
     }
-    write_json(f"{report}/latents.json", metrics)
 
-    next(part)
 
-    def draw_ends(seed: int, count: int) -> list[torch.Tensor]:
-        return [
-            from_prior(count, model.latent, stream(seed, f"interpolation {end}"))
-            for end in ("starts", "ends")
-        ]
-
-    follow = partial(interpolation.follow, model, judge, steps=figures.steps, sure=lines.sure)
-    first, last = draw_ends(figures.seed, figures.rows)
-    shown, many = follow(first, last), follow(*draw_ends(lines.seed, lines.pairs))
-    paths = model.decode(straight_lines(first, last, figures.steps).flatten(0, 1))
-    write_npz(f"data/lines/{variant}.npz", probabilities=paths.numpy())
-    joined, of_centres = interpolation.between_centres(follow, means["train"], data.targets("train"))
-    write_csv(f"{report}/interpolation_lines.csv", interpolation.by_step(names, shown))
-    write_csv(f"{report}/interpolation_pairs.csv", interpolation.by_pair(names, joined, of_centres, many))
-    summaries = data.identity | {
-        "steps": figures.steps,
+def judged_lines(
+    data: dataset.Dataset,
+    model: VAE,
+    means: Tensor,
+    ends: Sequence[Sequence[Tensor]],
+    steps: int,
+    settings: Interpolation,
+    report: str,
+) -> dict[str, Any]:
+    """Writes the verdicts on lines between `ends`, those shown and many others, and between classes."""
+    judge = Classifier.from_weights(*read_weights("models/classifier/images.safetensors"))
+    follow = partial(interpolation.follow, model, judge, steps=steps, sure=settings.sure)
+    shown, many = (follow(*pair) for pair in ends)
+    joined, of_centres = interpolation.between_centres(follow, means, data.targets("train"))
+    write_csv(f"{report}/interpolation_lines.csv", interpolation.by_step(data.classes, shown))
+    pairs = interpolation.by_pair(data.classes, joined, of_centres, many)
+    write_csv(f"{report}/interpolation_pairs.csv", pairs)
+    return {
         "shown": shown.summary(),
-        "random": {"lines": lines.pairs, **many.summary()},
+        "random": {"lines": settings.pairs, **many.summary()},
         "centres": {"lines": len(joined), **of_centres.summary()},
     }
-    write_json(f"{report}/interpolations.json", summaries)
-    unsure = (~many.sure).double().mean()
-    say(
-        f"{variant}: neighbours classify {accuracy:.2%} of the test images correctly;"
-        f" classifier confidence below {lines.sure:.0%} in {unsure:.2%} of the steps on lines"
-    )

@@ -28,21 +28,20 @@ def main(variant: str) -> None:
     each: dict[str, np.ndarray] = {}
     for split in progress(data.splits, total=len(data.splits), label=variant, unit="split"):
         # a fixed random choice in the order of the file, or all images
-        order = torch.randperm(len(data.labels[split]), generator=stream(settings.seed, f"choice {split}"))
+        order = torch.randperm(len(data.features[split]), generator=stream(settings.seed, f"choice {split}"))
         chosen = order[: settings.images].sort().values
-        images, labels = data.inputs(split)[chosen], data.targets(split)[chosen]
+        images = data.inputs(split)[chosen]
         noise = stream(settings.seed, f"posterior {split}")
         result = bounds(model, images, settings.samples, settings.iwae, noise)
         summary = result.summary()
         metrics[split] = {"images": len(images), **summary, "kl_by_dimension": result.kl.mean(0).tolist()}
         each |= {f"index_{split}": chosen.numpy(), f"elbo_{split}": result.elbo.numpy()}
-        for label in labels.unique().tolist():
-            members = labels == label
-            about = {"split": split, "class": data.classes[label], "images": int(members.sum())}
+        for name, members in data.members(split, chosen).items():
+            about = {"split": split, "class": name, "images": int(members.sum())}
             rows.append(about | result[members].summary())
         say(f"{variant}  {split}: " + "  ".join(f"{key} {value:.3f}" for key, value in summary.items()))
     write_npz(f"data/elbo/{variant}.npz", **each)
-    write_csv(f"reports/vae/{variant}/elbo_by_class.csv", rows)
+    write_csv(f"reports/vae/{variant}/elbo_by_class.csv", rows, ["split", "class", "images", *summary])
     write_json(f"reports/vae/{variant}/elbo.json", metrics)
     names = {"test": "elbo", "validation": "validation_elbo"}
     compared = {name: metrics[split]["elbo"] for split, name in names.items() if split in metrics}

@@ -33,7 +33,7 @@ def main(variant: str) -> None:
     grid = Grid(settings.extent, settings.nodes)
     for split in progress(data.splits, total=len(data.splits), label=variant, unit="split"):
         index, elbo = bounds[f"index_{split}"], bounds[f"elbo_{split}"]
-        x, labels = data.inputs(split)[index], data.targets(split)[index]
+        x = data.inputs(split)[index]
         order = torch.randperm(len(index), generator=stream(settings.seed, f"subset {split}"))
         subset = order[: settings.gap_images].sort().values
         found = likelihood.evaluate(model, x, grid, subset, settings.refined)
@@ -42,9 +42,9 @@ def main(variant: str) -> None:
         sampled = likelihood.importance_sampling(model, x[few], found.windows, settings.checks, noise)
         check = mean_and_error("difference", sampled - found.log_likelihood[few])
         metrics[split] = found.summary(elbo) | {"importance_sampling": {"images": len(few), **check}}
-        for label in labels.unique().tolist():
-            about = {"split": split, "class": data.classes[label]}
-            rows.append(about | found.means(labels == label, elbo))
+        columns = ["split", "class", *found.means(torch.ones(len(x), dtype=torch.bool), elbo)]
+        for name, members in data.members(split, index).items():
+            rows.append({"split": split, "class": name} | found.means(members, elbo))
         families += [{"split": split, **row} for row in found.by_family()]
         arrays[f"log_likelihood_{split}"] = found.log_likelihood.numpy()
         say(
@@ -57,7 +57,7 @@ def main(variant: str) -> None:
             limits = settings.price.samples, settings.price.steps, settings.price.lr
             metrics["price"] = price(model, x[first], elbo[first], *limits, noise).summary()
             arrays |= found.shown()
-    write_csv(f"reports/vae/{variant}/likelihood_by_class.csv", rows)
+    write_csv(f"reports/vae/{variant}/likelihood_by_class.csv", rows, columns)
     write_csv(f"reports/vae/{variant}/families.csv", families)
     write_npz(f"data/likelihood/{variant}.npz", **arrays)
     write_json(f"reports/vae/{variant}/likelihood.json", metrics)

@@ -25,6 +25,9 @@ def main(name: str) -> None:
     compute, settings = load(Params, "compute", f"classifier.{name}")
     prepare(compute.threads)
     data = dataset.load(DATA[name])
+    if not data.labelled:
+        write_nothing(name, data)
+        return
     pairs = {split: (data.inputs(split), data.targets(split)) for split in data.splits}
     held_out = {split: pair for split, pair in pairs.items() if split != "train"}
     # the notebook seeds the annuli's network as it seeds their points, not by a named stream
@@ -61,3 +64,16 @@ def main(name: str) -> None:
         write_json(f"reports/metrics/classifier/{name}.json", {"accuracy": metrics["accuracy"]})
         write_weights(f"models/classifier/{name}_untrained.safetensors", untrained, about)
         write_weights(f"models/classifier/{name}.safetensors", model.state_dict(), about)
+
+
+def write_nothing(name: str, data: dataset.Dataset) -> None:
+    """The outputs without a classifier, since the data have no labels to learn."""
+    report = f"reports/classifier/{name}"
+    write_csv(f"{report}/training.csv", [], ["epoch"])
+    write_csv(f"{report}/predictions.csv", [], ["actual", "predicted"])
+    write_json(f"{report}/metrics.json", data.identity | {"labels": False})
+    write_json(f"reports/metrics/classifier/{name}.json", {"labels": False})
+    for suffix in ("", "_untrained"):
+        about = {"dataset": data.name, "untrained": "the data have no labels"}
+        write_weights(f"models/classifier/{name}{suffix}.safetensors", {}, about)
+    say(f"{name}: no classifier, since {data.name} has no labels")

@@ -83,7 +83,8 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     Heusel and others 2017, for Inception's features. The trace of (C_a C_b)^½ is that of (C_a^½ C_b C_a^½)^½.
     """
     a, b = a.double(), b.double()
-    cov_a, cov_b = a.T.cov(), b.T.cov()
+    # of one image alone the covariance is 0
+    cov_a, cov_b = (x.T.cov(correction=min(1, len(x) - 1)) for x in (a, b))
     values, vectors = torch.linalg.eigh(cov_a)
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     inner = torch.linalg.eigvalsh(root @ cov_b @ root).clamp(min=0).sqrt().sum()
@@ -103,7 +104,11 @@ def coverage(points: Tensor, centres: Tensor, k: int) -> float:
 
 
 def distances(images: Tensor, data: Tensor, k: int) -> dict[str, float]:
-    """Fréchet distance, precision and recall of features (N, D) against those of data (M, D)."""
+    """Fréchet distance, precision and recall of features (N, D) against those of data (M, D).
+
+    k neighbours count, or all others where there are fewer.
+    """
+    k = min(k, len(images) - 1, len(data) - 1)
     return {
         "frechet_distance": frechet_distance(images, data),
         "precision": coverage(images, data, k),

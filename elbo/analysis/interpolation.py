@@ -1,4 +1,4 @@
-"""Straight lines in the latent plane, and a judge's verdicts along them."""
+"""Lines between latents, and a judge's verdicts along them."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -13,20 +13,11 @@ from elbo.models.vae import VAE, straight_lines
 
 
 @dataclass(frozen=True)
-class Lines:
+class Path:
     """P lines of S steps each; distances are Euclidean, in pixel space."""
 
-    labels: Tensor  # (P, S) the judge's classes
-    confidence: Tensor  # (P, S)
-    sure: Tensor  # (P, S) whether the confidence is high enough to count
     moves: Tensor  # (P, S-1) distance between consecutive decoded means
     direct: Tensor  # (P,) distance between the decoded ends
-
-    @property
-    def transitions(self) -> Tensor:
-        """(P,) how often the class changes from one sure step to the next sure step."""
-        lines = [labels[sure] for labels, sure in zip(self.labels, self.sure, strict=True)]
-        return torch.tensor([int((line[1:] != line[:-1]).sum()) for line in lines])
 
     @property
     def detour(self) -> Tensor:
@@ -39,12 +30,29 @@ class Lines:
         return self.moves.amax(1) / self.moves.sum(1).clamp(min=1e-12)
 
     def summary(self) -> dict[str, float]:
+        """Means over the lines."""
+        return {"detour": self.detour.mean().item(), "largest_step": self.largest.mean().item()}
+
+
+@dataclass(frozen=True)
+class Lines(Path):
+    """Lines with the judge's verdicts."""
+
+    labels: Tensor  # (P, S) the judge's classes
+    confidence: Tensor  # (P, S)
+    sure: Tensor  # (P, S) whether the confidence is high enough to count
+
+    @property
+    def transitions(self) -> Tensor:
+        """(P,) how often the class changes from one sure step to the next sure step."""
+        lines = [labels[sure] for labels, sure in zip(self.labels, self.sure, strict=True)]
+        return torch.tensor([int((line[1:] != line[:-1]).sum()) for line in lines])
+
+    def summary(self) -> dict[str, float]:
         """Means over the lines; `unsure` is the share of steps that are not sure."""
-        return {
+        return super().summary() | {
             "transitions": self.transitions.double().mean().item(),
             "unsure": (~self.sure).double().mean().item(),
-            "detour": self.detour.mean().item(),
-            "largest_step": self.largest.mean().item(),
         }
 
     def faithful(self, first: Tensor, second: Tensor) -> Tensor:
@@ -53,20 +61,55 @@ class Lines:
         return (either & self.sure).double().mean(1)
 
 
+def great_circles(starts: Tensor, ends: Tensor, steps: int) -> Tensor:
+    """Latents from starts (P, D) to ends (P, D), ends included, whose direction turns evenly: (P, steps, D).
+
+    In many dimensions nearly all of the prior's latents are about √D from the origin, but the middle of a
+    straight line between two of them only about √(D/2), where the decoder was not trained. So directions
+    follow a great circle, (sin((1 − t) θ) u + sin(t θ) v) / sin θ (Shoemake 1985; for latents White 2016),
+    and norms change evenly. Between equal or opposite directions the line is straight.
+    """
+    share = torch.linspace(0, 1, steps)[:, None]
+    first, last = (z.norm(dim=1, keepdim=True).clamp(min=1e-12) for z in (starts, ends))
+    u, v = (starts / first)[:, None], (ends / last)[:, None]
+    angle = (u * v).sum(2, keepdim=True).clamp(-1, 1).acos()
+    norm = first[:, None] + share * (last - first)[:, None]
+    curved = (
+        norm * (((1 - share) * angle).sin() * u + (share * angle).sin() * v) / angle.sin().clamp(min=1e-12)
+    )
+    return torch.where(angle.sin() > 1e-3, curved, straight_lines(starts, ends, steps))
+
+
+def lines(starts: Tensor, ends: Tensor, steps: int) -> Tensor:
+    """Lines between latents (P, D), (P, steps, D): straight in a plane, great circles in more dimensions."""
+    return (straight_lines if starts.shape[1] == 2 else great_circles)(starts, ends, steps)
+
+
+def decode(model: VAE, starts: Tensor, ends: Tensor, steps: int) -> Tensor:
+    """The images (P · steps, pixels) on the lines from `starts` (P, D) to `ends` (P, D)."""
+    return model.decode(lines(starts, ends, steps).flatten(0, 1))
+
+
+def measure(means: Tensor, steps: int) -> Path:
+    """The lengths of lines of decoded images (P · steps, pixels)."""
+    images = means.unflatten(0, (-1, steps)).double()
+    moves = (images[:, 1:] - images[:, :-1]).norm(dim=2)
+    return Path(moves, (images[:, -1] - images[:, 0]).norm(dim=1))
+
+
 def follow(
     model: VAE, classifier: Classifier, starts: Tensor, ends: Tensor, steps: int, sure: float
 ) -> Lines:
-    """Decodes and judges straight lines from `starts` (P, 2) to `ends` (P, 2).
+    """Decodes and judges the lines from `starts` (P, D) to `ends` (P, D).
 
     Args:
         sure: the lowest confidence at which a verdict counts.
     """
-    means = model.decode(straight_lines(starts, ends, steps).flatten(0, 1))
+    means = decode(model, starts, ends, steps)
     verdicts, shape = judge(classifier, binarized(means)), (len(starts), steps)
     labels, confidence = verdicts.label.view(shape), verdicts.confidence.view(shape)
-    images = means.unflatten(0, shape).double()
-    moves = (images[:, 1:] - images[:, :-1]).norm(dim=2)
-    return Lines(labels, confidence, confidence >= sure, moves, (images[:, -1] - images[:, 0]).norm(dim=1))
+    path = measure(means, steps)
+    return Lines(path.moves, path.direct, labels, confidence, confidence >= sure)
 
 
 def between_centres(
@@ -75,8 +118,8 @@ def between_centres(
     """All pairs of the classes in `labels` (N,), and the lines between their centres.
 
     Args:
-        follow_lines: from starts (P, 2) and ends (P, 2) to lines.
-        means: (N, 2); a class's centre is their median.
+        follow_lines: from starts (P, D) and ends (P, D) to lines.
+        means: (N, D); a class's centre is their median.
     """
     present = labels.unique().tolist()
     centres = {label: means[labels == label].median(0).values for label in present}

@@ -1,14 +1,15 @@
-"""How well the classes separate in the latent plane: neighbours, a linear probe, silhouettes, overlaps."""
+"""How well the classes separate in latent space: neighbours, a linear probe, silhouettes, overlaps."""
 
 import itertools
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
 class Separation:
-    """N test points in the plane, of C classes."""
+    """N test points, of C classes."""
 
     labels: np.ndarray  # (N,) the actual class
     neighbours: np.ndarray  # (N,) the class by k nearest neighbours
@@ -20,7 +21,9 @@ class Separation:
 def separate(
     train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], classes: int, k: int, most: int
 ) -> Separation:
-    """Fits on the training means (N, 2) and labels (N,), scores the test ones.
+    """Fits on the training means (N, D) and labels (N,), scores the test ones.
+
+    A silhouette is 0 by definition for the only point of a class, and here where all points are of one class.
 
     Args:
         most: number of test points for the silhouette, whose cost is quadratic in it.
@@ -34,8 +37,10 @@ def separate(
     points, labels = test
     neighbours = KNeighborsClassifier(min(k, len(train[0]))).fit(*train).predict(points)
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(*train).predict(points)
-    values = silhouette_samples(points[:most], labels[:most])
-    parts = [values[labels[:most] == label] for label in range(classes)]
+    few, their = points[:most], labels[:most]
+    defined = 1 < len(np.unique(their)) < len(their)
+    values = silhouette_samples(few, their) if defined else np.zeros(len(few))
+    parts = [values[their == label] for label in range(classes)]
     silhouette = [part.mean() if len(part) else 0.0 for part in parts]
     table = confusion_matrix(labels, neighbours, labels=range(classes))
     return Separation(labels, neighbours, probe, table, np.array(silhouette))
@@ -53,6 +58,9 @@ def confused_pairs(found: Separation, points: np.ndarray) -> list[dict[str, floa
 
     Each has `first`, `second`, `images` (confused), `share` (of both classes' images), and the median
     position of the confused images, `z1` and `z2`.
+
+    Args:
+        points: (N, 2) in the plane, or projected to one.
     """
     sizes = found.confusion.sum(1)
     pairs = []
@@ -65,3 +73,18 @@ def confused_pairs(found: Separation, points: np.ndarray) -> list[dict[str, floa
         share = images / max(1, int(sizes[first] + sizes[second]))
         pairs.append({"first": first, "second": second, "images": images, "share": share, "z1": z1, "z2": z2})
     return sorted(pairs, key=lambda pair: (-pair["share"], pair["first"], pair["second"]))
+
+
+def project(train: ArrayLike, test: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Test points (N, D) on the first two principal components of the training points, D > 2.
+
+    Returns:
+        Coordinates (N, 2), and the share of the training points' variance of each component, (2,); 0 if the
+        points have no variance.
+    """
+    from sklearn.decomposition import PCA
+
+    points, others = (np.asarray(values, dtype=np.float64) for values in (train, test))
+    fitted = PCA(2, svd_solver="covariance_eigh").fit(points)
+    variance = points.var(axis=0, ddof=1).sum()
+    return fitted.transform(others), fitted.explained_variance_ / max(variance, 1e-12)

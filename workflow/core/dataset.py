@@ -87,6 +87,15 @@ class Dataset:
 
         return torch.from_numpy(self.labels[split]).long()
 
+    def members(self, split: str, rows: "Tensor") -> "dict[str, Tensor]":
+        """Which of some rows (N,) of a split are of which class: by name (N,) bool, of the classes that they
+        have. Empty without labels.
+        """
+        if not self.labelled:
+            return {}
+        labels = self.targets(split)[rows]
+        return {self.classes[label]: labels == label for label in labels.unique().tolist()}
+
     def save(self, path: Path | str) -> None:
         arrays = {key: np.array(getattr(self, key)) for key in ("name", "fallback_for", "width")}
         arrays["classes"] = np.array(self.classes, dtype=str)

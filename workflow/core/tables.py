@@ -1,5 +1,6 @@
 """Tables as csv."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,19 @@ from workflow.core.errors import damaged
 from workflow.core.files import DECIMALS, write_bytes
 
 
-def write_csv(path: Path | str, table: pd.DataFrame | list[dict[str, Any]] | dict[str, Any]) -> None:
-    """Writes a table, or its rows, or its columns by name: `DECIMALS` decimals, lines end in LF, no index."""
-    text = pd.DataFrame(table).to_csv(index=False, float_format=f"%.{DECIMALS}f", lineterminator="\n")
+def write_csv(
+    path: Path | str,
+    table: pd.DataFrame | list[dict[str, Any]] | dict[str, Any],
+    columns: Sequence[str] | None = None,
+) -> None:
+    """Writes a table, or its rows, or its columns by name: `DECIMALS` decimals, lines end in LF, no index.
+
+    Args:
+        columns: the names in the header, also of a table without rows.
+    """
+    text = pd.DataFrame(table, columns=columns).to_csv(
+        index=False, float_format=f"%.{DECIMALS}f", lineterminator="\n"
+    )
     write_bytes(path, text.encode())
 
 
