@@ -23,6 +23,8 @@ def write_figures(folder: Path | str, figures: Mapping[str, Figure]) -> None:
     A file has few colours, as the report contains all of them, and names no version and no date.
     """
     shutil.rmtree(folder, ignore_errors=True)
+    if not figures:
+        write_bytes(Path(folder, ".gitkeep"), b"")  # git keeps no empty folder
     for name, figure in figures.items():
         canvas = FigureCanvasAgg(figure)
         figure.draw_without_rendering()  # lays it out, as `savefig` does

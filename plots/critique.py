@@ -21,7 +21,8 @@ def by_class(tables: Mapping[str, pd.DataFrame], data: str) -> Figure:
         tables: of each model, `class`, `share`, `share_of_data`, `pixel_entropy`,
             `pixel_entropy_of_reconstructions`, `reconstructed_as_other`, `judge_error`.
     """
-    fig, cells = style.panels(4, style.PANEL[0], 3.0)
+    count = len(next(iter(tables.values())))
+    fig, cells = style.panels(4, style.PANEL[0], 3.0, count)
     what = (
         ("share", "share of the samples", "share_of_data"),
         ("reconstructed_as_other", "reconstructions judged as another class", "judge_error"),

@@ -22,7 +22,8 @@ def gains(differences: Mapping[str, Mapping[str, Any]], data: str) -> Figure:
     """What each further model gains over the first on the same images (nats per image), ± standard errors.
 
     Args:
-        differences: by model, `base`, `images`, and of each of `GAINS` the mean and its error, `<key>_se`.
+        differences: by model, `base`, `images`, and of each of `GAINS` the mean and its error, `<key>_se`;
+            `exact` is false where log p(x) is a lower bound.
     """
     fig, axes = style.subplots(9.0, 1.3 + 0.42 * len(GAINS) * (len(differences) + 0.6))
     found = style.looks(["", *differences])  # the first model has the first look
@@ -43,7 +44,9 @@ def gains(differences: Mapping[str, Mapping[str, Any]], data: str) -> Figure:
             )  # fmt: skip
     base, images = (next(iter(differences.values()))[key] for key in ("base", "images"))
     axes.axvline(0, color="black", lw=1)
-    axes.set_yticks(range(len(GAINS)), GAINS.values())
+    exact = all(row.get("exact", True) for row in differences.values())
+    labels = [label if exact else label.replace("exact", "exact or bound") for label in GAINS.values()]
+    axes.set_yticks(range(len(GAINS)), labels)
     axes.set(ylim=(len(GAINS) - 0.5, -0.5), xlabel=f"difference from {base} (nats per image)")
     low, high = axes.get_xlim()
     room = 0.22 * (high - low)  # for the numbers

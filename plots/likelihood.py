@@ -1,6 +1,7 @@
-"""What the ELBO misses: bounds, exact posteriors with their Gaussians, gaps, a map of log p(x)."""
+"""What the ELBO misses: exact posteriors with their Gaussians, gaps, a map of log p(x)."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -12,10 +13,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 from PIL import Image
 
-from plots import style
+from plots import pictures, style
 
 MASSES = (0.5, 0.9, 0.99)  # of the posterior inside each contour
 DEVIATIONS = 2  # of a Gaussian, at its ellipse
+WITHIN = 1 - math.exp(-(DEVIATIONS**2) / 2)  # of its mass inside: what the contour of another posterior holds
 SMALLEST = 0.01  # nats, on a logarithmic axis of gaps
 WORST = 0.1  # of the images, marked
 HEADROOM = 0.14  # above the histogram, for each line of its legend
@@ -27,31 +29,33 @@ PARTS = (  # of the inference gap, from below
 )
 
 
-def panels(arrays: Mapping[str, np.ndarray], images: np.ndarray) -> dict[str, dict[str, Any]]:
+def panels(
+    arrays: Mapping[str, np.ndarray], images: np.ndarray, shape: Sequence[int]
+) -> dict[str, dict[str, Any]]:
     """The arguments of a row of `posteriors`: the images with the best, the median and the worst gap.
 
     Args:
         arrays: of each image, `<name>_image`, its index, and `<name>_<key>` of what `posteriors` needs;
             `log_likelihood_test` (N,).
-        images: (N, pixels).
+        images: (N, pixels), of height and width `shape`.
     """
     found: dict[str, dict[str, Any]] = {}
     for name in ("best", "median", "worst"):
         index = int(arrays[f"{name}_image"])
-        keys = ("z1", "z2", "log_joint", "loc", "scale", "elbo")
-        found[name] = {key: arrays[f"{name}_{key}"] for key in keys}
-        found[name]["picture"] = style.enlarged(images[index : index + 1], 28)[0]
+        keys = ("z1", "z2", "log_joint", "loc", "scale", "elbo", "log_q")
+        found[name] = {key: arrays[f"{name}_{key}"] for key in keys if f"{name}_{key}" in arrays}
+        found[name]["picture"] = pictures.enlarged(images[index : index + 1], shape, 28)[0]
         found[name]["log_likelihood"] = arrays["log_likelihood_test"][index]
     return found
 
 
 def posteriors(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], data: str) -> Figure:
-    """Exact posteriors as contours, the encoder's Gaussian and q* over them; a row for each model.
+    """Exact posteriors as contours, the encoder's q and q* over them; a row for each model.
 
     Args:
         rows: of each model and of three images, `z1` (n1,), `z2` (n2,), `log_joint` (n2, n1), `loc` and
-            `scale` (2, 2) and `elbo` (2,) of the encoder's q and of q*, `picture` (side, side),
-            `log_likelihood`.
+            `scale` (2, 2) and `elbo` (2,) of the encoder's q and of q*, `picture` (height, width),
+            `log_likelihood`; `log_q` (2, n2, n1) of posteriors that are no diagonal Gaussians.
     """
     fig, cells = style.subplots(7.2, 2.3 * len(rows) + 0.9, len(rows), 3, squeeze=False)
     for line, (name, images) in zip(cells, rows.items(), strict=True):
@@ -60,9 +64,11 @@ def posteriors(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], data: str) -
         line[0].set_ylabel(f"{name}\n$z_2$")
     for axes in cells[-1]:
         axes.set_xlabel("$z_1$")
+    plain = all("log_q" not in image for images in rows.values() for image in images.values())
+    inside = f"{DEVIATIONS} s.d." if plain else f"{style.percent(WITHIN)} inside"
     handles = [
         Line2D([], [], color="#444444", lw=1.2, label="exact: 50, 90, 99 %"),
-        Line2D([], [], color=style.SECOND, lw=2.2, label="encoder's q, 2 s.d."),
+        Line2D([], [], color=style.SECOND, lw=2.2, label=f"encoder's q, {inside}"),
         Line2D([], [], color=style.FIRST, lw=2.2, ls="--", label="q*: ascent from it"),
     ]
     style.legend_above(fig, handles)
@@ -70,22 +76,17 @@ def posteriors(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], data: str) -
 
 
 def _posterior(axes: Axes, which: str, image: Mapping[str, Any]) -> None:
-    log_mass = smooth((image["log_joint"] - image["log_joint"].max()).astype(np.float64).clip(min=-60))
-    mass = np.exp(log_mass)
-    ordered = np.sort(mass.ravel())[::-1]
-    inside = ordered.cumsum() / ordered.sum()
-    levels = np.unique(np.log(ordered[np.searchsorted(inside, MASSES).clip(max=len(ordered) - 1)]))
     edges = [line[end] + side * (line[1] - line[0]) / 2
              for line in (image["z1"], image["z2"]) for end, side in ((0, -1), (-1, 1))]  # fmt: skip
-    drawn_levels = axes.contour(log_mass, levels=levels, colors="#444444", linewidths=1.2, linestyles="-",
-                                origin="lower", extent=edges)  # fmt: skip
-    drawn = [np.asarray(path.vertices) for path in drawn_levels.get_paths()]
+    drawn = _contours(axes, image["log_joint"], MASSES, edges, "#444444", "-", 1.2)
     angles = np.linspace(0, 2 * np.pi, 60)
-    for (colour, dashes), loc, scale in zip(
-        ((style.SECOND, "-"), (style.FIRST, "--")), image["loc"], image["scale"], strict=True
-    ):
-        axes.add_patch(Ellipse(loc, *(2 * DEVIATIONS * scale), fill=False, ec=colour, ls=dashes, lw=2.2))
+    for place, (colour, dashes) in enumerate(((style.SECOND, "-"), (style.FIRST, "--"))):
+        loc, scale = image["loc"][place], image["scale"][place]
         axes.plot(*loc, "+", color=colour, ms=9, mew=2)
+        if "log_q" in image:
+            drawn += _contours(axes, image["log_q"][place], (WITHIN,), edges, colour, dashes, 2.2)
+            continue
+        axes.add_patch(Ellipse(loc, *(2 * DEVIATIONS * scale), fill=False, ec=colour, ls=dashes, lw=2.2))
         drawn.append(loc + DEVIATIONS * scale * np.column_stack([np.cos(angles), np.sin(angles)]))
     points = np.vstack(drawn)
     low, high = points.min(0), points.max(0)
@@ -109,6 +110,25 @@ def _posterior(axes: Axes, which: str, image: Mapping[str, Any]) -> None:
     inset.spines[:].set(visible=True, color="#999999")
 
 
+def _contours(
+    axes: Axes,
+    log_density: np.ndarray,
+    masses: Sequence[float],
+    edges: Sequence[float],
+    colour: str,
+    dashes: str,
+    width: float,
+) -> list[np.ndarray]:
+    """Draws the contours that hold these shares of the mass of a density at a grid's nodes (m, n)."""
+    log_mass = smooth((log_density - log_density.max()).astype(np.float64).clip(min=-60))
+    ordered = np.sort(np.exp(log_mass).ravel())[::-1]
+    inside = ordered.cumsum() / ordered.sum()
+    levels = np.unique(np.log(ordered[np.searchsorted(inside, masses).clip(max=len(ordered) - 1)]))
+    drawn = axes.contour(log_mass, levels=levels, colors=colour, linewidths=width, linestyles=dashes,
+                         origin="lower", extent=edges)  # fmt: skip
+    return [np.asarray(path.vertices) for path in drawn.get_paths()]
+
+
 def smooth(values: np.ndarray) -> np.ndarray:
     """Values (m, n) of a grid's cells as those of `FINER` times as many a side, by cubic convolution.
 
@@ -130,6 +150,9 @@ def decomposition(tables: Mapping[str, pd.DataFrame], data: str) -> Figure:
     counts: dict[str, str] = {}
     splits = sorted({split for table in tables.values() for split in table["split"]})
     width, height = style.PANEL
+    classes = max(table["class"].nunique() for table in tables.values())
+    if classes > style.MANY_CLASSES:
+        width = max(width, 0.17 * classes + 1)
     size = (width * len(splits), (height - 1.1) * len(tables) + 0.9)
     fig, cells = style.subplots(*size, len(tables), len(splits), sharey=True, sharex=True, squeeze=False)
     for line, (name, table) in zip(cells, tables.items(), strict=True):
@@ -159,11 +182,14 @@ def decomposition(tables: Mapping[str, pd.DataFrame], data: str) -> Figure:
     return style.finish(fig, f"{images}; bars: ± standard error of the whole gap")
 
 
-def gap_distribution(gaps: Mapping[str, Mapping[str, np.ndarray]], data: str) -> Figure:
+def gap_distribution(
+    gaps: Mapping[str, Mapping[str, np.ndarray]], data: str, *, bounded: bool = False
+) -> Figure:
     """How many images have which inference gap, and how much of all of it the worst images carry.
 
     Args:
         gaps: by split and model, (N,) nats; gaps that sampling noise puts below `SMALLEST` count as that.
+        bounded: of a model, log p(x) is a lower bound.
     """
     fig, cells = style.panels(2 * len(gaps), style.PANEL[0], 3.2)
     largest = max(float(values.max()) for models in gaps.values() for values in models.values())
@@ -193,7 +219,8 @@ def gap_distribution(gaps: Mapping[str, Mapping[str, np.ndarray]], data: str) ->
         density.legend(loc="upper left", fontsize=9.5)
         carried.legend(loc="lower right", fontsize=9.5)
     style.legend_above(fig, style.keys(found))
-    return style.finish(fig, f"binarized {data}; {SMALLEST:g}: this or less")
+    wide = "; of a wide latent, log p(x) is a lower bound" if bounded else ""
+    return style.finish(fig, f"binarized {data}; {SMALLEST:g}: this or less{wide}")
 
 
 def likelihood_maps(maps: Mapping[str, tuple[np.ndarray, np.ndarray]], extent: float, data: str) -> Figure:
@@ -216,30 +243,3 @@ def likelihood_maps(maps: Mapping[str, tuple[np.ndarray, np.ndarray]], extent: f
     label = "mean log p(x) (nats)"
     fig.colorbar(drawn, ax=cells, location="bottom", shrink=0.6, aspect=36, extend="both", label=label)
     return style.finish(fig, f"at the posterior means of {len(value):,} binarized test images of {data}")
-
-
-def ladder(elbo: Mapping[str, Any], exact: Mapping[str, Any]) -> dict[str, float]:
-    """The bounds in `elbo` (`elbo`, `iwae_<k>`) by rising k, and the `log_likelihood` in `exact`."""
-    by_k = {1: elbo["elbo"]}
-    by_k |= {int(key.removeprefix("iwae_")): elbo[key] for key in elbo if key.startswith("iwae_")}
-    steps = {f"IWAE\nk = {k}" if k > 1 else "ELBO": float(bound) for k, bound in sorted(by_k.items())}
-    return steps | {"log p(x)\nexact": float(exact["log_likelihood"])}
-
-
-def bounds(ladders: Mapping[str, Mapping[str, float]], data: str) -> Figure:
-    """Lower bounds of the mean log-likelihood (nats per image), from the loosest to the exact value."""
-    steps = list(next(iter(ladders.values())))
-    fig, axes = style.subplots(1.3 * len(steps) + 2.4, 4.2)
-    values = np.array([[ladder[step] for step in steps] for ladder in ladders.values()])
-    low, high = values.min(), max(values.max(), values.min() + 1)
-    found = style.looks(list(ladders))
-    for (name, look), row in zip(found.items(), values, strict=True):
-        axes.plot(row, color=look.colour, ls=look.dashes, marker=look.marker, ms=7, lw=1, label=name)
-    axes.set_xticks(range(len(steps)), steps)
-    axes.set(ylabel="nats per image, mean", xlim=(-0.25, len(steps) - 0.3))
-    axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
-    for place, column in enumerate(values.T):
-        style.texts_beside(axes, place, column, [style.number(value) for value in column], -8)
-    axes.grid(False, axis="x")
-    style.legend_above(fig, axes.get_legend_handles_labels()[0])
-    return style.finish(fig, f"binarized test images of {data}")

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 
 DPI = 120
@@ -63,6 +62,7 @@ FIRST, SECOND, REFERENCE = "#332288", "#CC6677", "#777777"
 QUIET = "#555555"  # of text beside the data
 INK = "Greys"  # of images: ink on paper
 RAMP = "cividis"
+MANY_CLASSES = 15  # from which on they get smaller letters, and a row for each panel
 PANEL = (4.6, 3.6)  # inches of one panel of two in a row
 
 
@@ -77,9 +77,15 @@ def subplots(
     return fig, fig.subplots(rows, columns, **options)
 
 
-def panels(count: int, width: float, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels of that size in inches, two in a row."""
+def panels(
+    count: int, width: float, height: float, classes: int = 0, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels of that size in inches, two in a row; wide ones, below each other, where an
+    axis has many `classes`.
+    """
     columns = min(count, 2)
+    if classes > MANY_CLASSES:
+        columns, width = 1, max(width, 0.17 * classes + 1)
     rows = -(-count // columns)
     fig, cells = subplots(width * columns, height * rows, rows, columns, squeeze=False, **options)
     for cell in cells.flat[count:]:
@@ -159,58 +165,6 @@ def texts_beside(
         )  # fmt: skip
 
 
-def enlarged(images: np.ndarray, pixels: int) -> np.ndarray:
-    """Flat images (N, side²) as (N, s, s), s a whole multiple of their side and near to `pixels`.
-
-    They have 6 shades, for small files.
-    """
-    side = round(images.shape[1] ** 0.5)
-    times = max(1, round(pixels / side))
-    square = (np.round(images * 5) / 5).reshape(len(images), side, side)
-    return square.repeat(times, axis=1).repeat(times, axis=2)
-
-
-def tiles(
-    images: np.ndarray,
-    columns: int,
-    pixels: int,
-    margins: tuple[int, int],
-    room: tuple[int, int],
-    caption: str,
-    title: str = "",
-) -> tuple[Figure, Axes, list[tuple[int, int]], int]:
-    """A figure of flat images (N, side²), `columns` in a row, each in a thin frame; a line above and below.
-
-    Args:
-        margins, room: pixels left of all and above all; right of each image and below it.
-    Returns:
-        The figure, axes in its pixels, the left upper corner (x, y) of each image, and their side.
-    """
-    pictures = enlarged(images, pixels)
-    side = pictures.shape[1]
-    across, down = side + room[0], side + room[1]
-    ends = [
-        TextPath((0, 0), text, size).get_extents().x1 for text, size in ((caption, 9), (title, 13)) if text
-    ]
-    width = max(margins[0] + columns * across, round(max(ends) * DPI / 72) + 26)
-    height = margins[1] + -(-len(images) // columns) * down + 26
-    places = [
-        (margins[0] + n % columns * across, margins[1] + n // columns * down) for n in range(len(images))
-    ]
-    ink = np.zeros((height, width))
-    for (x, y), picture in zip(places, pictures, strict=True):
-        ink[y - 1 : y + side + 1, x - 1 : x + side + 1] = 0.25
-        ink[y : y + side, x : x + side] = picture
-    fig = Figure(figsize=(width / DPI, height / DPI))
-    axes = fig.add_axes((0, 0, 1, 1))
-    axes.imshow(ink, cmap=INK, vmin=0, vmax=1, interpolation="nearest", extent=(0, width, height, 0))
-    axes.set(xlim=(0, width), ylim=(height, 0))
-    axes.set_axis_off()
-    axes.text(width - 10, height - 6, caption, ha="right", va="bottom", fontsize=9, color=QUIET)
-    axes.text(12, 12, title, fontsize=13, va="top")
-    return fig, axes, places, side
-
-
 def short(name: str, letters: int = 12) -> str:
     """A name short enough for a tick."""
     return name if len(name) <= letters else f"{name[: letters - 1]}…"
@@ -219,11 +173,14 @@ def short(name: str, letters: int = 12) -> str:
 def class_ticks(axes: Axes, names: Sequence[str], rotation: int = 45, *, both: bool = False) -> None:
     """A tick at 0, 1, … for each class, on the x axis or both; `rotation` (degrees) is that of long names."""
     ticks, labels = range(len(names)), [short(name) for name in names]
-    long = max(map(len, names)) > 2
-    axes.set_xticks(ticks, labels, rotation=rotation if long else 0, ha="right" if long else "center",
-                    rotation_mode="anchor")  # fmt: skip
+    many = len(names) > MANY_CLASSES
+    long = many or max(map(len, names)) > 2
+    turned: dict[str, Any] = {"rotation": 90, "va": "center"} if many else {"rotation": rotation * long}
+    size: dict[str, Any] = {"fontsize": 8} if many else {}
+    ha = "right" if long else "center"
+    axes.set_xticks(ticks, labels, ha=ha, rotation_mode="anchor", **turned, **size)
     if both:
-        axes.set_yticks(ticks, labels)
+        axes.set_yticks(ticks, labels, **size)
 
 
 def latent_plane(axes: Axes, title: str, reach: float) -> None:

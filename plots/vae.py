@@ -1,6 +1,7 @@
 """What VAEs of images learned: their curves, their decoded images, and their plane of latents."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,11 +10,12 @@ from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from plots import style
+from plots import pictures, style
 
 LETTERS = "ABC"  # of pairs of classes on the map
 TILE = 56  # pixels a side, about, of a decoded image
 PLANE = 560  # of a panel
+GRID = (2, 20)  # decoded images a side of the plane, at least and at most
 UNSURE = "#9a3546"
 MANY, DOT = 2000, 3  # from so many points on, each is a square of so many pixels
 
@@ -53,76 +55,196 @@ def elbo_curves(trainings: Mapping[str, pd.DataFrame], notebook: pd.DataFrame | 
 
 
 def reconstructions(
-    images: np.ndarray, decoded: Mapping[str, np.ndarray], names: Sequence[str], data: str
+    images: np.ndarray,
+    decoded: Mapping[str, np.ndarray],
+    names: Sequence[str],
+    shape: Sequence[int],
+    data: str,
 ) -> Figure:
-    """Binary images (N, pixels) above each model's means (N, pixels), decoded at the posterior's mean."""
+    """Binary images (N, pixels) above each model's means (N, pixels), decoded at the posterior's mean.
+
+    Args:
+        names: the classes of the images; none without labels.
+        shape: height and width of an image.
+    """
     rows = {"data": images, **decoded}
     left, columns = 20 + 13 * max(map(len, rows)), len(images)
-    pictures, caption = np.concatenate(list(rows.values())), f"binarized test images of {data}"
-    fig, axes, places, side = style.tiles(pictures, columns, 84, (left, 40), (12, 12), caption)
+    images, caption = np.concatenate(list(rows.values())), f"binarized test images of {data}"
+    top = 40 if names else 12
+    fig, axes, places, size = pictures.tiles(images, shape, columns, 84, (left, top), (12, 12), caption)
+    high, wide = size
     for name, (_, y) in zip(rows, places[::columns], strict=True):
-        axes.text(left - 12, y + side / 2, name, ha="right", va="center")
+        axes.text(left - 12, y + high / 2, name, ha="right", va="center")
     for name, (x, y) in zip(names, places, strict=False):
-        axes.text(x + side / 2, y - 8, style.short(name, 9), ha="center", va="bottom",
+        axes.text(x + wide / 2, y - 8, style.short(name, 9), ha="center", va="bottom",
                   fontsize=11 if max(map(len, names)) < 6 else 9)  # fmt: skip
     return fig
 
 
+def grid_size(shape: Sequence[int]) -> tuple[int, int]:
+    """Rows and columns of the decoded images that fill the plane; `shape` is their height and width."""
+    high, wide = (
+        min(max(round(PLANE / side), GRID[0]), GRID[1]) for side in pictures.enlarged_size(shape, TILE)
+    )
+    return high, wide
+
+
 def plane(
     means: np.ndarray,
-    labels: np.ndarray,
+    labels: np.ndarray | None,
     names: Sequence[str],
     pairs: pd.DataFrame,
     decoded: np.ndarray,
+    shape: Sequence[int],
     extent: float,
     name: str,
     data: str,
 ) -> Figure:
-    """Two maps of one square of latents: posterior means (N, 2) by class, and decoded means (n², pixels).
+    """Two maps of one square of latents: posterior means (N, 2) by class, and decoded means (n, pixels).
 
     Args:
+        labels: (N,); None if there are none.
         pairs: `first`, `second`, `images` and `share` confused, `z1`, `z2`; the most confused first.
-        decoded: at the centres of n² cells; the first row is that of the largest z_2, and lies on top.
+        decoded: at the centres of as many cells as `grid_size` says, row by row; the first row is that of the
+            largest z_2, and lies on top.
+        shape: height and width of an image.
     """
-    columns = round(len(decoded) ** 0.5)
-    tiles = style.enlarged(decoded, PLANE // columns)
-    side = tiles.shape[1] * columns  # pixels of a panel, a whole multiple of those of an image
-    shape = (columns, columns, *tiles.shape[1:])
-    ink = tiles.reshape(shape).transpose(0, 2, 1, 3).reshape(side, side)
-    listed = list(zip(LETTERS, pairs[pairs["images"] > 0].to_dict("records"), strict=False))
-    long = max(map(len, names)) > 2
-    left, top, gap, bottom = 62, 40, 78, 146
+    rows, columns = grid_size(shape)
+    tiles = pictures.enlarged(decoded, shape, TILE)
+    high, wide = tiles.shape[1:]
+    side = max(rows * high, columns * wide)  # pixels of a panel
+    ink = np.zeros((side, side))
+    for place, tile in enumerate(tiles):
+        row, column = divmod(place, columns)
+        y, x = round((row + 0.5) * side / rows - high / 2), round((column + 0.5) * side / columns - wide / 2)
+        ink[y : y + high, x : x + wide] = tile
+    left, top, gap, bottom = 62, 40, 78, 60 if labels is None else 146
     width, height = left + 2 * side + gap + 20, top + side + bottom
     fig = Figure(figsize=(width / style.DPI, height / style.DPI))
     points, grid = (
         fig.add_axes((x / width, bottom / height, side / width, side / height))
         for x in (left, left + side + gap)
     )
-    _scatter(points, means, np.array(style.CLASSES)[labels % len(style.CLASSES)], extent, side)
-    scale = side / style.DPI / (2 * extent)
-    texts = {("pair", letter): (letter, np.array([row["z1"], row["z2"]])) for letter, row in listed}
-    texts |= {("class", names[label]): (style.short(names[label]), place)
-              for label, place in style.densest(means, labels).items()}  # fmt: skip
-    sizes = {key: style.text_size(text, 14 if long else 17, scale) for key, (text, _) in texts.items()}
-    for key, (x, y) in style.spread({key: place for key, (_, place) in texts.items()}, sizes, extent).items():
-        if key[0] == "pair":
-            box = {"boxstyle": "square,pad=0.2", "fc": "white", "ec": "black", "lw": 1.2}
-            points.text(x, y, key[1], ha="center", va="center", fontsize=10.5, weight="bold", bbox=box,
-                        zorder=7)  # fmt: skip
-        else:
-            style.outlined_text(points, x, y, texts[key][0], size=12 if long else 15)
-    style.latent_plane(points, f"{name}: posterior means by class", extent)
+    _points(points, means, labels, names, pairs, extent, side)
+    about = "posterior means" if labels is None else "posterior means by class"
+    style.latent_plane(points, f"{name}: {about}", extent)
     grid.imshow(ink, cmap=style.INK, vmin=0, vmax=1, interpolation="nearest", extent=(-extent, extent) * 2)
     style.latent_plane(grid, f"{name}: decoded latents", extent)
-    text = "Most often confused by their nearest neighbours (share of both classes' images):\n"
-    for letter, row in listed:
-        pair = f"{style.short(row['first'])} and {style.short(row['second'])}"
-        text += f"{letter}  {pair}: {style.percent(row['share'])}".ljust(32)
-    fig.text(left / width, 80 / height, text if listed else "", fontsize=10.5, va="top", linespacing=1.5)
+    text = _confused(pairs).expandtabs(32)
+    fig.text(left / width, 80 / height, text, fontsize=10.5, va="top", linespacing=1.5)
     outside = style.percent(float((np.abs(means) > extent).any(axis=1).mean()), 1)
     caption = f"{len(means):,} binarized test images of {data}; {outside} lie outside"
     fig.text(1 - 20 / width, 8 / height, caption, ha="right", va="bottom", fontsize=9, color=style.QUIET)
     return fig
+
+
+def projection(
+    points: np.ndarray,
+    shares: np.ndarray,
+    labels: np.ndarray | None,
+    names: Sequence[str],
+    pairs: pd.DataFrame,
+    name: str,
+    data: str,
+) -> Figure:
+    """Posterior means by class on the first two principal components of wide latents, (N, 2).
+
+    Args:
+        shares: of the variance that each component has, (2,).
+        labels, names, pairs: as those of `plane`.
+    """
+    extent = 1.05 * max(float(np.abs(points).max()), 1e-3)
+    left, top, bottom = 72, 40, 60 if labels is None else 166
+    width, height = left + PLANE + 20, top + PLANE + bottom
+    fig = Figure(figsize=(width / style.DPI, height / style.DPI))
+    axes = fig.add_axes((left / width, bottom / height, PLANE / width, PLANE / height))
+    _points(axes, points, labels, names, pairs, extent, PLANE)
+    style.latent_plane(axes, f"{name}: posterior means{'' if labels is None else ' by class'}", extent)
+    for axis, order, share in ((axes.xaxis, "first", shares[0]), (axes.yaxis, "second", shares[1])):
+        axis.set_label_text(f"{order} principal component ({style.percent(float(share))} of the variance)")
+    text = _confused(pairs).replace("\t", "\n")
+    fig.text(left / width, 104 / height, text, fontsize=10.5, va="top", linespacing=1.4)
+    caption = f"{len(points):,} binarized test images of {data}"
+    fig.text(1 - 20 / width, 8 / height, caption, ha="right", va="bottom", fontsize=9, color=style.QUIET)
+    return fig
+
+
+def units(kl: Sequence[float], active: Sequence[bool], name: str, data: str) -> Figure:
+    """The KL divergence of each dimension (nats per image), the largest first; the active ones are darker."""
+    order = np.argsort(-np.asarray(kl), kind="stable")
+    count = len(order)
+    fig, axes = style.subplots(float(np.clip(0.2 * count + 2.5, 5.2, 9.2)), 3.4)
+    for state, label, colour, hatch in (
+        (True, "active", style.FIRST, ""),
+        (False, "not active", "#BBBBBB", "///"),
+    ):
+        places = [place for place, unit in enumerate(order) if bool(active[unit]) == state]
+        heights = [kl[order[place]] for place in places]
+        if places:
+            axes.bar(
+                places,
+                heights,
+                0.8,
+                color=colour,
+                hatch=hatch,
+                ec="white",
+                lw=0,
+                label=f"{label}: {len(places)}",
+            )
+    if count <= 40:
+        axes.set_xticks(range(count), [str(unit + 1) for unit in order], fontsize=8 if count > 20 else 10)
+    else:
+        axes.set_xticks([])
+    axes.set(xlabel="dimension of the latent", ylabel="KL (nats per image)", xlim=(-0.7, count - 0.3))
+    axes.grid(False, axis="x")
+    axes.set_title(f"{name}: {style.number(float(np.sum(kl)))} nats in all")
+    axes.legend(loc="upper right")
+    return style.finish(fig, f"means over binarized test images of {data}")
+
+
+def _listed(pairs: pd.DataFrame) -> list[tuple[str, Mapping[Any, Any]]]:
+    """The most confused pairs with their letters."""
+    return list(zip(LETTERS, pairs[pairs["images"] > 0].to_dict("records"), strict=False))
+
+
+def _confused(pairs: pd.DataFrame) -> str:
+    """The legend of the letters: a line that says what they are, and the pairs, between tabulators."""
+    texts = []
+    for letter, row in _listed(pairs):
+        pair = f"{style.short(row['first'])} and {style.short(row['second'])}"
+        texts.append(f"{letter}  {pair}: {style.percent(row['share'])}")
+    about = "Most often confused by their nearest neighbours (share of both classes' images):\n"
+    return about + "\t".join(texts) if texts else ""
+
+
+def _points(
+    axes: Axes,
+    means: np.ndarray,
+    labels: np.ndarray | None,
+    names: Sequence[str],
+    pairs: pd.DataFrame,
+    extent: float,
+    side: int,
+) -> None:
+    """Points (N, 2) by class, with the names of the classes and the letters of the most confused pairs."""
+    if labels is None:
+        _scatter(axes, means, np.full(len(means), style.FIRST), extent, side)
+        return
+    _scatter(axes, means, np.array(style.CLASSES)[labels % len(style.CLASSES)], extent, side)
+    scale = side / style.DPI / (2 * extent)
+    texts = {("pair", letter): (letter, np.array([row["z1"], row["z2"]])) for letter, row in _listed(pairs)}
+    texts |= {("class", names[label]): (style.short(names[label]), place)
+              for label, place in style.densest(means, labels).items()}  # fmt: skip
+    large = 9.0 if len(names) > style.MANY_CLASSES else 12.0 if max(map(len, names)) > 2 else 15.0
+    sizes = {key: style.text_size(text, large + 2, scale) for key, (text, _) in texts.items()}
+    for key, (x, y) in style.spread({key: place for key, (_, place) in texts.items()}, sizes, extent).items():
+        if key[0] == "pair":
+            box = {"boxstyle": "square,pad=0.2", "fc": "white", "ec": "black", "lw": 1.2}
+            axes.text(
+                x, y, key[1], ha="center", va="center", fontsize=10.5, weight="bold", bbox=box, zorder=7
+            )
+        else:
+            style.outlined_text(axes, x, y, texts[key][0], size=large)
 
 
 def _scatter(axes: Axes, points: np.ndarray, colours: np.ndarray, extent: float, side: int) -> None:
@@ -141,24 +263,30 @@ def _scatter(axes: Axes, points: np.ndarray, colours: np.ndarray, extent: float,
     axes.imshow(lattice, origin="lower", extent=square, interpolation="nearest")
 
 
-def verdicts(decoded: np.ndarray, table: pd.DataFrame, columns: int, title: str, data: str) -> Figure:
+def verdicts(
+    decoded: np.ndarray, table: pd.DataFrame, shape: Sequence[int], columns: int, title: str, data: str
+) -> Figure:
     """Decoded means (N, pixels) above the class that the judge sees; unsure ones with its confidence.
 
     Args:
-        table: `verdict`, `confidence` and `sure` of each image, in their order.
+        table: `verdict`, `confidence` and `sure` of each image, in their order; no rows without a judge.
+        shape: height and width of an image.
     """
-    long = max(map(len, table["verdict"])) > 2
     caption = f"class by the judge; red: unsure, with its confidence in %; binarized {data}"
+    if table.empty:
+        return pictures.tiles(decoded, shape, columns, TILE, (12, 44), (8, 8), f"binarized {data}", title)[0]
+    long = max(map(len, table["verdict"])) > 2
     margins, room = (12, 44), (18, 42 if long else 28)
-    fig, axes, places, side = style.tiles(decoded, columns, TILE, margins, room, caption, title)
+    fig, axes, places, size = pictures.tiles(decoded, shape, columns, TILE, margins, room, caption, title)
+    high, wide = size
     found = table[["verdict", "confidence", "sure"]].itertuples(index=False)
     for (x, y), (verdict, confidence, sure) in zip(places, found, strict=True):
         text, colour = style.short(verdict, 10), "black" if sure else UNSURE
         if not sure:
             text += f"?{chr(10) if long else ' '}{confidence * 100:.0f}"
-            axes.add_patch(Rectangle((x - 0.5, y - 0.5), side + 1, side + 1, fill=False, ec=UNSURE, lw=2.2))
+            axes.add_patch(Rectangle((x - 0.5, y - 0.5), wide + 1, high + 1, fill=False, ec=UNSURE, lw=2.2))
         axes.text(
-            round(x + side / 2), y + side + 4, text, ha="center", va="top", color=colour, linespacing=1,
+            round(x + wide / 2), y + high + 4, text, ha="center", va="top", color=colour, linespacing=1,
             fontsize=8 if long else 11, fontweight="normal" if sure else "bold",
         )  # fmt: skip
     return fig

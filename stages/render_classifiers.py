@@ -46,8 +46,10 @@ def annuli(batch_size: int) -> dict[str, Figure]:
 
 
 def images() -> dict[str, Figure]:
-    """The confusion matrix."""
+    """The confusion matrix; nothing without labels."""
     data = dataset.load("data/binarized.npz")
+    if not data.labelled:
+        return {}
     names = list(data.classes)
     table = read_csv(f"{REPORTS}/images/predictions.csv", dtype=str)
     counts = pd.crosstab(table["actual"], table["predicted"]).reindex(names, columns=names, fill_value=0)

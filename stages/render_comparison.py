@@ -1,5 +1,7 @@
 """Stage render_comparison: the figures that show all variants of the VAE beside each other."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import pandas as pd
 import torch
@@ -11,11 +13,12 @@ from elbo.models.classifier import Classifier
 from elbo.models.vae import VAE
 from pages.figures import write_figures
 from pages.names import dataset_title, is_searched
-from plots import classifier, critique, differences, likelihood
+from plots import classifier, critique, differences, estimates, likelihood
 from plots import vae as plots
 from stages.schema import Params
 from workflow.core import dataset
 from workflow.core.arrays import read_npz
+from workflow.core.dataset import Dataset
 from workflow.core.files import read_json
 from workflow.core.params import load
 from workflow.core.tables import read_csv
@@ -34,28 +37,33 @@ def main() -> None:
     data = dataset.load("data/binarized.npz")
     title, names, images = dataset_title(data.name, data.fallback_for), data.classes, data.inputs("test")
     models = {name: VAE.from_weights(*read_weights(f"models/vae/{name}.safetensors")) for name in variants}
+    planes = {name: model for name, model in models.items() if model.latent == 2}
+    wide = [name for name in models if name not in planes]
     means = {name: model.encoder(images).mean for name, model in models.items()}
     notebook = read_csv("data/notebook_elbo.csv") if data.name == "mnist" else None
-
-    def tables(file: str) -> dict[str, pd.DataFrame]:
-        return {name: read_csv(f"reports/vae/{name}/{file}.csv", dtype={"class": str}) for name in variants}
-
-    confusions = {
-        name: table.drop(columns="class").to_numpy() for name, table in tables("latents_confusion").items()
-    }
     chosen = torch.randperm(len(images), generator=stream(settings.seed, "digits"))[: settings.digits]
-    digits = [names[label] for label in data.labels["test"][chosen.numpy()]]
+    digits = [names[label] for label in data.labels["test"][chosen.numpy()]] if data.labelled else []
     rebuilt = {name: model.decode(means[name][chosen]).numpy() for name, model in models.items()}
-    method = f"{title}, classified by their {k} nearest neighbours in the plane"
     figures = {
-        "elbo": plots.elbo_curves(tables("training"), notebook, title),
-        "reconstructions": plots.reconstructions(images[chosen].numpy(), rebuilt, digits, title),
-        "gaps": likelihood.decomposition(tables("likelihood_by_class"), title),
-        "critique": critique.by_class(tables("critique_by_class"), title),
-        "neighbours": classifier.confusion(confusions, names, method),
-        "regions": critique.regions(regions(models), names, EXTENT, sure, title),
-        **of_likelihood({name: points.numpy() for name, points in means.items()}, images.numpy(), title),
+        "elbo": plots.elbo_curves(tables(models, "training"), notebook, title),
+        "reconstructions": plots.reconstructions(images[chosen].numpy(), rebuilt, digits, data.shape, title),
+        "families": estimates.families(tables(models, "families", "test"), wide, title),
+        **of_likelihood({name: points.numpy() for name, points in means.items()}, wide, data, title),
     }
+    if wide:
+        figures["estimators"] = estimates.estimators(tables(wide, "estimators", "test"), title)
+    if data.labelled:
+        place = "among the latents" if wide else "in the plane"
+        method = f"{title}, classified by their {k} nearest neighbours {place}"
+        confusions = {
+            name: table.drop(columns="class").to_numpy()
+            for name, table in tables(models, "latents_confusion").items()
+        }
+        figures["critique"] = critique.by_class(tables(models, "critique_by_class"), title)
+        figures["neighbours"] = classifier.confusion(confusions, names, method)
+        if planes:
+            figures["gaps"] = likelihood.decomposition(tables(planes, "likelihood_by_class"), title)
+            figures["regions"] = critique.regions(regions(planes), names, EXTENT, sure, title)
     if len(models) > 1:
         figures["gains"] = differences.gains(read_json("reports/vae_differences.json"), title)
     search = read_csv("data/search.csv")
@@ -67,27 +75,43 @@ def main() -> None:
     say(f"{len(figures)} figures in {FOLDER}")
 
 
-def of_likelihood(means: dict[str, np.ndarray], images: np.ndarray, title: str) -> dict[str, Figure]:
-    """The bounds, gaps and posteriors of test images, by variant, and the map of their log p(x)."""
+def tables(variants: Iterable[str], file: str, split: str | None = None) -> dict[str, pd.DataFrame]:
+    """By variant, a table of its report, or the rows of one split."""
+    found = {name: read_csv(f"reports/vae/{name}/{file}.csv", dtype={"class": str}) for name in variants}
+    return found if split is None else {name: table[table["split"] == split] for name, table in found.items()}
+
+
+def of_likelihood(
+    means: dict[str, np.ndarray], wide: Sequence[str], data: Dataset, title: str
+) -> dict[str, Figure]:
+    """The bounds and gaps by variant; of those with a plane, posteriors and the map of their log p(x).
+
+    Args:
+        wide: the variants without a plane, whose log p(x) is a lower bound.
+    """
     ladders, maps, rows = {}, {}, {}
     gaps: dict[str, dict[str, np.ndarray]] = {"test": {}, "train": {}}
+    images = data.inputs("test").numpy()
     for name, points in means.items():
-        elbo, exact = (
+        elbo, found = (
             read_json(f"reports/vae/{name}/{file}.json")["test"] for file in ("elbo", "likelihood")
         )
         bounds, arrays = (read_npz(f"data/{kind}/{name}.npz") for kind in ("elbo", "likelihood"))
         scored = bounds["index_test"]
-        ladders[name] = likelihood.ladder(elbo, exact)
-        maps[name] = points[scored], arrays["log_likelihood_test"]
-        rows[name] = likelihood.panels(arrays, images[scored])
-        for split, found in gaps.items():
-            found[name] = arrays[f"log_likelihood_{split}"] - bounds[f"elbo_{split}"]
-    return {
-        "bounds": likelihood.bounds(ladders, title),
-        "gap_distribution": likelihood.gap_distribution(gaps, title),
-        "likelihood": likelihood.likelihood_maps(maps, EXTENT, title),
-        "posteriors": likelihood.posteriors(rows, title),
+        ladders[name] = estimates.ladder(elbo, found, exact=name not in wide)
+        if name not in wide:
+            maps[name] = points[scored], arrays["log_likelihood_test"]
+            rows[name] = likelihood.panels(arrays, images[scored], data.shape)
+        for split, values in gaps.items():
+            values[name] = arrays[f"log_likelihood_{split}"] - bounds[f"elbo_{split}"]
+    figures = {
+        "bounds": estimates.bounds(ladders, title),
+        "gap_distribution": likelihood.gap_distribution(gaps, title, bounded=bool(wide)),
     }
+    if rows:
+        figures["likelihood"] = likelihood.likelihood_maps(maps, EXTENT, title)
+        figures["posteriors"] = likelihood.posteriors(rows, title)
+    return figures
 
 
 def regions(models: dict[str, VAE]) -> dict[str, tuple[np.ndarray, np.ndarray]]:

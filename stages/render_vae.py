@@ -1,7 +1,9 @@
-"""Stage render_vae@VARIANT: the plane of latents, the samples and the lines of a trained VAE."""
+"""Stage render_vae@VARIANT: the latents, the samples and the lines of a trained VAE."""
 
+import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 
 from elbo.determinism import prepare
 from elbo.models.vae import VAE
@@ -11,12 +13,14 @@ from plots import vae as plots
 from stages.schema import Params
 from workflow.core import dataset
 from workflow.core.arrays import read_npz
+from workflow.core.files import read_json
 from workflow.core.params import load
 from workflow.core.tables import read_csv
 from workflow.core.weights import read_weights
 from workflow.runs.console import say
 
-GRID, EXTENT = 10, 3.0  # decoded images a side; three standard deviations of the prior
+EXTENT = 3.0  # standard deviations of the prior
+ACTIVE = 0.01  # variance of a unit's posterior mean over images, from which on it is active (Burda 2016)
 NAMES = {"verdict": str, "first": str, "second": str}  # of classes: "7" is not a number
 
 
@@ -30,20 +34,33 @@ def main(variant: str) -> None:
     def table(name: str) -> pd.DataFrame:
         return read_csv(f"reports/vae/{variant}/{name}.csv", dtype=NAMES)
 
+    lines = read_npz(f"data/lines/{variant}.npz")
+    samples = read_npz(f"data/samples/{variant}.npz")["probabilities"]
     means = model.encoder(data.inputs("test")).mean.numpy()
-    line = EXTENT * (1 - 1 / GRID) * torch.linspace(-1, 1, GRID)  # the centres of cells
-    latents = torch.stack(torch.meshgrid(line, -line, indexing="xy"), dim=-1).flatten(0, 1)
-    decoded = model.decode(latents).numpy()
-    labels, names = data.labels["test"], data.classes
-    figures = {
-        "plane": plots.plane(means, labels, names, table("latents_pairs"), decoded, EXTENT, variant, title)
-    }
-    for name, csv, columns, about in (
-        ("samples", "samples", settings.grid, "decoded samples of the prior"),
-        ("lines", "interpolation_lines", settings.steps, "images on straight lines"),
+    classes = data.labels.get("test"), data.classes, table("latents_pairs")
+    figures: dict[str, Figure] = {}
+    if model.latent == 2:
+        decoded = decode_plane(model)
+        figures["plane"] = plots.plane(means, *classes, decoded, data.shape, EXTENT, variant, title)
+    else:
+        projected = lines["points"], lines["shares"]
+        figures["projection"] = plots.projection(*projected, *classes, variant, title)
+        if kl := read_json(f"reports/vae/{variant}/model.json")["kl_by_dimension"]:
+            figures["units"] = plots.units(kl["test"], means.var(axis=0) > ACTIVE, variant, title)
+    route = "straight lines" if model.latent == 2 else "great circles"
+    for name, csv, columns, images, about in (
+        ("samples", "samples", settings.grid, samples, "decoded samples of the prior"),
+        ("lines", "interpolation_lines", settings.steps, lines["probabilities"], f"images on {route}"),
     ):
-        images = read_npz(f"data/{name}/{variant}.npz")["probabilities"]
         heading = f"{variant}: {len(images)} {about}"
-        figures[name] = plots.verdicts(images, table(csv), columns, heading, title)
+        figures[name] = plots.verdicts(images, table(csv), data.shape, columns, heading, title)
     write_figures(f"reports/figures/vae/{variant}", figures)
     say(f"{variant}: {len(figures)} figures in reports/figures/vae/{variant}")
+
+
+def decode_plane(model: VAE) -> np.ndarray:
+    """E[x|z] at the centres of the cells of a plane of latents, the uppermost row first: (n, pixels)."""
+    rows, columns = plots.grid_size(model.shape)
+    down, across = (EXTENT * (1 - 1 / count) * torch.linspace(-1, 1, count) for count in (rows, columns))
+    latents = torch.stack(torch.meshgrid(across, -down, indexing="xy"), dim=-1).flatten(0, 1)
+    return model.decode(latents).numpy()

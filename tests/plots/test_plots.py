@@ -16,7 +16,7 @@ from PIL import Image
 
 from pages.figures import write_figures
 from pages.names import dataset_title
-from plots import classifier, critique, differences, likelihood, quadratic, style, vae
+from plots import classifier, critique, differences, estimates, likelihood, quadratic, style, vae
 
 
 def test_class_labels_lie_on_a_cluster_and_do_not_overlap() -> None:
@@ -109,7 +109,7 @@ def test_contours_are_interpolated_exactly_where_a_posterior_is_gaussian() -> No
 
 def test_values_of_models_that_nearly_agree_stay_readable() -> None:
     ladders = {name: {"ELBO": -100 - place / 100, "exact": -90.0} for place, name in enumerate("abcd")}
-    fig = likelihood.bounds(ladders, "digits")
+    fig = estimates.bounds(ladders, "digits")
     FigureCanvasAgg(fig).draw()
     boxes = [text.get_window_extent() for text in fig.axes[0].texts]
     assert len(boxes) == 8
@@ -138,9 +138,9 @@ def test_no_text_of_decoded_images_is_cut(columns: int, data: str) -> None:
     table = pd.DataFrame({"verdict": "Ankle boot", "confidence": 0.5, "sure": [True, False] * columns})
     title = f"a_long_name_of_a_variant: {2 * columns} decoded samples of the prior"
     for fig in (
-        vae.verdicts(images, table, columns, title, data),
+        vae.verdicts(images, table, (8, 8), columns, title, data),
         vae.reconstructions(
-            images[:columns], {"a_long_name": images[:columns]}, ["Ankle boot"] * columns, data
+            images[:columns], {"a_long_name": images[:columns]}, ["Ankle boot"] * columns, (8, 8), data
         ),
     ):
         FigureCanvasAgg(fig).draw()
