@@ -86,9 +86,7 @@ def families(tables: Mapping[str, pd.DataFrame], bounded: Sequence[str], data: s
                 place += 1
         ticks.append((first + place - 1) / 2)
         place += 0.7
-    axes.set_yticks(
-        ticks, ["encoder's q" if name == "encoder" else name.replace(" ", " q: ", 1) for name in names]
-    )
+    axes.set_yticks(ticks, ["encoder's q" if name == "encoder" else f"{name} q" for name in names])
     axes.set(ylim=(place - 1.1, -0.6), xlabel="log p(x) − ELBO (nats per image)")
     axes.set_xlim(0, 1.24 * axes.get_xlim()[1])
     axes.grid(False, axis="y")
@@ -133,7 +131,9 @@ def estimators(tables: Mapping[str, pd.DataFrame], data: str) -> Figure:
         axes.set(xscale="log", xlabel="samples of an image", title=name)
         low, high = table["k"].min(), table["k"].max()
         axes.set_xlim(low / 1.5, high * (high / max(low, 1)) ** 0.22 * 1.2)
-        axes.set_xticks(sorted(set(table["k"])), [f"{k:,}" for k in sorted(set(table["k"]))])
+        several = [rows for _, rows in lines if len(rows) > 1]
+        ticks = sorted(set(pd.concat(several or [table])["k"]))
+        axes.set_xticks(ticks, [f"{k:,}" for k in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
         style.texts_beside(axes, high * 1.15, *map(list, zip(*last, strict=True)))  # type: ignore[arg-type]
     cells[0].set_ylabel("lower bound of log p(x) (nats per image)")

@@ -220,24 +220,28 @@ def spread(
     Args:
         sizes: width and height of each text, in the units of `places`.
     """
-    half = {key: np.asarray(size, dtype=float) / 2 for key, size in sizes.items()}
-    limit = {key: np.maximum(reach - half[key], 0) for key in places}
-    moved = {key: np.clip(np.asarray(place, float), -limit[key], limit[key]) for key, place in places.items()}
-    for _ in range(1000):
+    half = {key: (float(width) / 2, float(height) / 2) for key, (width, height) in sizes.items()}
+    limit = {key: [max(reach - side, 0.0) for side in half[key]] for key in places}
+    # plain floats, as arrays of two take ten times as long, and of many classes there are thousands of pairs
+    moved = {
+        key: [min(max(float(x), -end), end) for x, end in zip(place, limit[key], strict=True)]
+        for key, place in places.items()
+    }
+    for _ in range(1000 if len(moved) < 30 else 200):
         settled = True
         for first, second in itertools.combinations(moved, 2):
-            offset = moved[second] - moved[first]
-            overlap = half[first] + half[second] - np.abs(offset)
-            if (overlap > 1e-6).all():
-                axis = int(overlap.argmin())
-                step = np.zeros(2)
-                step[axis] = (overlap[axis] / 2 + 1e-9) * (1 if offset[axis] >= 0 else -1)
-                moved[first] = np.clip(moved[first] - step, -limit[first], limit[first])
-                moved[second] = np.clip(moved[second] + step, -limit[second], limit[second])
+            one, other = moved[first], moved[second]
+            x, y = (half[first][axis] + half[second][axis] - abs(other[axis] - one[axis]) for axis in (0, 1))
+            if x > 1e-6 and y > 1e-6:
+                axis, overlap = (0, x) if x <= y else (1, y)
+                step = (overlap / 2 + 1e-9) * (1 if other[axis] - one[axis] >= 0 else -1)
+                for key, place, change in ((first, one, -step), (second, other, step)):
+                    end = limit[key][axis]
+                    place[axis] = min(max(place[axis] + change, -end), end)
                 settled = False
         if settled:
             break
-    return moved
+    return {key: np.array(place) for key, place in moved.items()}
 
 
 def text_size(text: str, points: float, scale: float) -> tuple[float, float]:

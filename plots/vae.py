@@ -118,7 +118,7 @@ def plane(
         row, column = divmod(place, columns)
         y, x = round((row + 0.5) * side / rows - high / 2), round((column + 0.5) * side / columns - wide / 2)
         ink[y : y + high, x : x + wide] = tile
-    left, top, gap, bottom = 62, 40, 78, 60 if labels is None else 146
+    left, top, gap, bottom = 62, 40, 78, 78 if labels is None else 146
     width, height = left + 2 * side + gap + 20, top + side + bottom
     fig = Figure(figsize=(width / style.DPI, height / style.DPI))
     points, grid = (
@@ -130,7 +130,7 @@ def plane(
     style.latent_plane(points, f"{name}: {about}", extent)
     grid.imshow(ink, cmap=style.INK, vmin=0, vmax=1, interpolation="nearest", extent=(-extent, extent) * 2)
     style.latent_plane(grid, f"{name}: decoded latents", extent)
-    text = _confused(pairs).expandtabs(32)
+    text = _confused(pairs, "   ")
     fig.text(left / width, 80 / height, text, fontsize=10.5, va="top", linespacing=1.5)
     outside = style.percent(float((np.abs(means) > extent).any(axis=1).mean()), 1)
     caption = f"{len(means):,} binarized test images of {data}; {outside} lie outside"
@@ -154,7 +154,7 @@ def projection(
         labels, names, pairs: as those of `plane`.
     """
     extent = 1.05 * max(float(np.abs(points).max()), 1e-3)
-    left, top, bottom = 72, 40, 60 if labels is None else 166
+    left, top, bottom = 72, 40, 78 if labels is None else 206
     width, height = left + PLANE + 20, top + PLANE + bottom
     fig = Figure(figsize=(width / style.DPI, height / style.DPI))
     axes = fig.add_axes((left / width, bottom / height, PLANE / width, PLANE / height))
@@ -162,8 +162,8 @@ def projection(
     style.latent_plane(axes, f"{name}: posterior means{'' if labels is None else ' by class'}", extent)
     for axis, order, share in ((axes.xaxis, "first", shares[0]), (axes.yaxis, "second", shares[1])):
         axis.set_label_text(f"{order} principal component ({style.percent(float(share))} of the variance)")
-    text = _confused(pairs).replace("\t", "\n")
-    fig.text(left / width, 104 / height, text, fontsize=10.5, va="top", linespacing=1.4)
+    text = _confused(pairs, "\n").replace(" (", "\n(", 1)
+    fig.text(left / width, 144 / height, text, fontsize=10.5, va="top", linespacing=1.3)
     caption = f"{len(points):,} binarized test images of {data}"
     fig.text(1 - 20 / width, 8 / height, caption, ha="right", va="bottom", fontsize=9, color=style.QUIET)
     return fig
@@ -207,14 +207,14 @@ def _listed(pairs: pd.DataFrame) -> list[tuple[str, Mapping[Any, Any]]]:
     return list(zip(LETTERS, pairs[pairs["images"] > 0].to_dict("records"), strict=False))
 
 
-def _confused(pairs: pd.DataFrame) -> str:
-    """The legend of the letters: a line that says what they are, and the pairs, between tabulators."""
+def _confused(pairs: pd.DataFrame, between: str) -> str:
+    """The legend of the letters: a line that says what they are, and the pairs with a text between them."""
     texts = []
     for letter, row in _listed(pairs):
         pair = f"{style.short(row['first'])} and {style.short(row['second'])}"
-        texts.append(f"{letter}  {pair}: {style.percent(row['share'])}")
+        texts.append(f"{letter}  {pair}: {style.percent(row['share'])}".ljust(29))
     about = "Most often confused by their nearest neighbours (share of both classes' images):\n"
-    return about + "\t".join(texts) if texts else ""
+    return about + between.join(texts) if texts else ""
 
 
 def _points(
@@ -276,17 +276,17 @@ def verdicts(
     if table.empty:
         return pictures.tiles(decoded, shape, columns, TILE, (12, 44), (8, 8), f"binarized {data}", title)[0]
     long = max(map(len, table["verdict"])) > 2
-    margins, room = (12, 44), (18, 42 if long else 28)
+    margins, room = (12, 44), (26, 42) if long else (18, 28)
     fig, axes, places, size = pictures.tiles(decoded, shape, columns, TILE, margins, room, caption, title)
     high, wide = size
     found = table[["verdict", "confidence", "sure"]].itertuples(index=False)
     for (x, y), (verdict, confidence, sure) in zip(places, found, strict=True):
         text, colour = style.short(verdict, 10), "black" if sure else UNSURE
         if not sure:
-            text += f"?{chr(10) if long else ' '}{confidence * 100:.0f}"
+            text += f"{chr(10) if long else ''}? {confidence * 100:.0f}"
             axes.add_patch(Rectangle((x - 0.5, y - 0.5), wide + 1, high + 1, fill=False, ec=UNSURE, lw=2.2))
         axes.text(
             round(x + wide / 2), y + high + 4, text, ha="center", va="top", color=colour, linespacing=1,
-            fontsize=8 if long else 11, fontweight="normal" if sure else "bold",
+            fontsize=8 if long else 11, fontweight="normal" if sure or long else "bold",
         )  # fmt: skip
     return fig
