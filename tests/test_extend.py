@@ -11,8 +11,7 @@ import pytest
 
 from tests.conftest import NO_TRACKING, Project, commit, copy_working_tree
 from tests.support.pictures import write_digits
-from tests.support.recipes import PAGE, carry_out, sections, variants
-from tests.support.repository import ROOT
+from tests.support.recipes import carry_out, sections, variants
 from workflow.reproduce.check import differences
 from workflow.reproduce.quick import shrink
 
@@ -133,8 +132,3 @@ def test_without_the_homework_the_pipeline_runs_and_the_tests_of_the_science_pas
     assert not re.search(r"(?i)quadratic|annuli|problem [12]", report.partition("## How to reproduce")[0])
     assert "The judge" in report
     copy.run("python", "-m", "pytest", "-q", "tests/elbo", "tests/plots", "tests/sources")
-
-
-def test_the_page_is_linked() -> None:
-    for page in ("README.md", "docs/your-own-project.md", "docs/data.md"):
-        assert PAGE.name in (ROOT / page).read_text(), page

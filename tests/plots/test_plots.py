@@ -16,7 +16,7 @@ from PIL import Image
 
 from pages.figures import write_figures
 from pages.names import dataset_title
-from plots import classifier, critique, differences, estimates, likelihood, quadratic, style, vae
+from plots import classifier, critique, differences, estimates, likelihood, style, vae
 
 
 def test_class_labels_lie_on_a_cluster_and_do_not_overlap() -> None:
@@ -39,7 +39,7 @@ def test_class_labels_lie_on_a_cluster_and_do_not_overlap() -> None:
 
 def test_a_users_matplotlibrc_changes_no_figure(tmp_path: Path) -> None:
     code = (
-        "import hashlib, io, numpy as np; from plots import quadratic, style; "
+        "import hashlib, io, numpy as np; from plots import style; "
         "fig, axes = style.subplots(3, 2); "
         "axes.plot([1, 2]); out = io.BytesIO(); fig.savefig(out, metadata={'Software': None}); "
         "print(hashlib.md5(out.getvalue()).hexdigest())"
@@ -78,17 +78,6 @@ def test_the_gap_histogram_includes_values_at_or_below_zero() -> None:
     legend = carried.get_legend()
     assert legend is not None
     assert legend.get_texts()[0].get_text() == f"worst 10 % carry {100 * worst:.0f} %"
-
-
-def test_a_loss_that_falls_below_the_floor_ends_there_with_a_mark() -> None:
-    losses = pd.DataFrame({"iteration": [0, 1, 2, 3], "Adam": [0.0, -10.0, -30.0, -300.0]})
-    table = pd.DataFrame({"optimizer": ["Adam"], "lr": [0.1]})
-    trajectory = pd.DataFrame({"iteration": [0, 1], "x1": [1.0, 0.0], "x2": [1.0, 0.0]})
-    _, axes = quadratic.optimizers(trajectory, losses, table, [1.0, 1.0], 0.1).axes
-    line = next(line for line in axes.lines if str(line.get_label()).startswith("Adam"))
-    assert np.asarray(line.get_xydata(), dtype=float).tolist() == [[0, 0], [1, -10], [1.5, -20]]
-    marks = [np.asarray(mark.get_xdata()).tolist() for mark in axes.lines if mark.get_marker() == "v"]
-    assert [1.5] in marks
 
 
 def test_contours_are_interpolated_exactly_where_a_posterior_is_gaussian() -> None:
@@ -160,15 +149,6 @@ def test_the_last_value_of_a_short_training_lies_inside_the_axes() -> None:
         for text in axes.texts:
             box = text.get_window_extent()
             assert frame.y0 - 1 <= (box.y0 + box.y1) / 2 <= frame.y1 + 1, text.get_text()
-
-
-def test_an_optimizer_that_begins_below_the_frame_has_its_mark() -> None:
-    losses = pd.DataFrame({"iteration": [0, 1, 2], "a": [-30.0, -31, -32], "b": [1.0, 0, -1]})
-    trajectory = pd.DataFrame({"iteration": [0, 1, 2], "x1": [1.0, 0.5, 0.2], "x2": [1.0, 0.5, 0.2]})
-    comparison = pd.DataFrame({"optimizer": ["a", "b"], "lr": [0.1, 0.1]})
-    fig = quadratic.optimizers(trajectory, losses, comparison, [1.0, 1.0], 0.1)
-    marks = [line for line in fig.axes[1].lines if line.get_marker() == "v"]
-    assert any(np.array_equal(np.asarray(line.get_ydata()), [quadratic.FLOOR]) for line in marks)
 
 
 def test_every_region_of_the_plane_has_its_class_name_inside() -> None:
