@@ -48,6 +48,7 @@ for name, settings in Params.model_validate(read_yaml()).vae.items():
 def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """The working tree; the test works in it."""
     project = copy_working_tree(tmp_path / "project")
+    commit(project)
     monkeypatch.chdir(project.path)
     return project
 
