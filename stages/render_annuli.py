@@ -6,7 +6,7 @@ import torch
 from elbo.determinism import prepare
 from elbo.models.classifier import Classifier
 from pages.figures import write_figures
-from plots import annuli as plots
+from plots import exercises as plots
 from stages.schema import Params
 from workflow.core import dataset
 from workflow.core.params import load
