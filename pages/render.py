@@ -14,10 +14,12 @@ from markdown_it.token import Token
 from mdit_py_plugins.anchors import anchors_plugin
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
-from pages import filters
+from pages import filters, models
 from pages.names import dataset_title
 from workflow.core.errors import damaged
 from workflow.core.files import read_json
+
+TEXT = ("class", "first", "second", "verdict", "most_often_as")  # columns with names of classes
 
 
 def gather(folder: Path, names: Iterable[str], files: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -32,7 +34,7 @@ def gather(folder: Path, names: Iterable[str], files: Iterable[str]) -> dict[str
 
 
 def rows(path: Path | str) -> list[dict[str, Any]]:
-    """The rows of a csv file; numbers are converted, an empty cell is None.
+    """The rows of a csv file; numbers are converted, names of classes are not, an empty cell is None.
 
     Raises:
         UserError: the file is damaged.
@@ -40,18 +42,18 @@ def rows(path: Path | str) -> list[dict[str, Any]]:
     try:
         with Path(path).open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file, strict=True)
-            return [{key: _number(value) for key, value in row.items()} for row in reader]
+            return [{key: _cell(key, value) for key, value in row.items()} for row in reader]
     except (csv.Error, UnicodeDecodeError, TypeError) as error:  # TypeError: a row too short or too long
         raise damaged(path, error) from None
 
 
-def _number(text: str) -> int | float | str | None:
-    for kind in (int, float):
+def _cell(column: str, text: str) -> int | float | str | None:
+    for kind in () if column in TEXT else (int, float):
         try:
             return kind(text)
         except ValueError:
             continue
-    return text or None
+    return text + "" or None  # a TypeError if the row is too short
 
 
 def environment(folder: Path | str) -> Environment:
@@ -63,9 +65,11 @@ def environment(folder: Path | str) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    named = ("share", "plus_minus", "power", "words", "extreme", "clear", "results")
+    named = ("share", "plus_minus", "power", "words", "extreme", "clear", "results", "worst_error")
     templates.filters |= {"n": filters.number, "dataset_title": dataset_title}
     templates.filters |= {name: getattr(filters, name) for name in named}
+    templates.filters |= {name: getattr(models, name) for name in ("architecture", "decoder", "objective")}
+    templates.globals |= {"POSTERIORS": models.POSTERIORS, "FAMILIES": models.FAMILIES}
     return templates
 
 

@@ -16,7 +16,6 @@ from workflow.runs.console import run
 
 REPORTS = Path("reports")
 COLUMNS = "{:<12} {:<14} {:>10} {:>10} {:>15}".format
-HEADER = COLUMNS("variant", "dataset", "test ELBO", "reference", "exact log p(x)") + "  nats per image"
 PAGE = REPORTS / "report.html"
 
 
@@ -43,10 +42,12 @@ def console() -> list[str]:
     missing = [f"{name:<12} no results yet: run `dvc repro`" for name in evaluated()[1]]
     accuracies = [
         f"{name} {share(found['accuracy'], 2)} ({number(found['examples'], 0)} {found['split']})"
+        if found.get("labels", True)
+        else f"{name} – (no labels)"
         for name, found in classifiers().items()
     ]
     return [
-        HEADER,
+        header(),
         *lines(),
         *missing,
         f"{'classifiers':<12} classified correctly: {', '.join(accuracies) or 'no results yet'}",
@@ -73,13 +74,22 @@ def read_results() -> tuple[dict[str, dict[str, Any]], dict[str, Row]]:
     return vae, results(vae, rows("data/notebook_elbo.csv"))
 
 
+def header() -> str:
+    """The names of the columns of `lines`."""
+    if not any(read_results()[1]["log_likelihood"].bounds):
+        return COLUMNS("variant", "dataset", "test ELBO", "reference", "exact log p(x)") + "  nats per image"
+    columns = COLUMNS("variant", "dataset", "test ELBO", "reference", "log p(x)")
+    return f"{columns}  nats per image; ≥: at least, by importance sampling"
+
+
 def lines() -> list[str]:
-    """A line of the console for each variant."""
+    """A line of the console for each variant; ≥ stands before a lower bound of log p(x)."""
     vae, found = read_results()
-    columns = [found[key].values for key in ("test_end", "notebook_end", "log_likelihood")]
+    numbers = [map(number, found[key].values) for key in ("test_end", "notebook_end")]
+    likelihoods = [cell.partition(" ± ")[0] for cell in found["log_likelihood"].cells]
     return [
-        COLUMNS(name, dataset_title(vae[name]["elbo"]["dataset"]), *map(number, values))
-        for name, values in zip(vae, zip(*columns, strict=True), strict=True)
+        COLUMNS(name, dataset_title(vae[name]["elbo"]["dataset"]), *values)
+        for name, *values in zip(vae, *numbers, likelihoods, strict=True)
     ]
 
 
@@ -89,6 +99,9 @@ def markdown() -> list[str]:
     table = [f"| | {' | '.join(vae)} |", "| --- |" + " ---: |" * len(vae)]
     table += [f"| {row.label} | {' | '.join(row.cells)} |" for row in found.values()]
     for name, metrics in classifiers().items():
+        if not metrics.get("labels", True):
+            table += ["", f"Classifier `{name}`: the data have no labels."]
+            continue
         text = f"accuracy {share(metrics['accuracy'], 2)}, negative log-likelihood {metrics['nll']:.5f} nats"
         examples = f"{number(metrics['examples'], 0)} examples"
         table += ["", f"Classifier `{name}`: {text} ({examples}, {metrics['split']})."]

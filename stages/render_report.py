@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from pages.filters import escape, is_exact
+from pages.models import measured
 from pages.names import is_searched
 from pages.render import environment, gather, render, rows, to_html
 from stages.schema import Params
@@ -20,8 +22,11 @@ FILES = {
         "training.csv",
         "elbo.json",
         "elbo_by_class.csv",
+        "estimators.csv",
+        "families.csv",
         "likelihood.json",
         "likelihood_by_class.csv",
+        "model.json",
         "critique.json",
         "critique_by_class.csv",
         "latents.json",
@@ -46,19 +51,37 @@ def main() -> None:
 
 
 def context() -> dict[str, Any]:
-    """The variables of the templates: results by family and name, params, and the notebook's facts."""
+    """The variables of the templates: results by family and name, params, and the notebook's facts.
+
+    What a project has no results of is left out of the report: `quadratic` or `classifier.annuli` that
+    params.yaml does not name, and what needs labels (`labelled`), a plane of latents (`planes`), or a wider
+    latent (`wides`).
+    """
     params = read_yaml()
-    found = {family: gather(REPORTS / family, params[family], files) for family, files in FILES.items()}
-    elbo = {name: results["elbo"] for name, results in found["vae"].items()}
+    found: dict[str, Any] = {
+        family: escape(gather(REPORTS / family, params.get(family, {}), files))
+        for family, files in FILES.items()
+    }
+    vae = found["vae"]
+    best = max(vae, key=lambda name: vae[name]["elbo"]["test"]["elbo"])
+    planes = [name for name in vae if is_exact(vae[name]["likelihood"])]
     return {
         **found,
-        "names": list(elbo),
-        "best": max(elbo, key=lambda name: elbo[name]["test"]["elbo"]),
+        "names": list(vae),
+        "best": best,
+        "planes": planes,
+        "wides": [name for name in vae if name not in planes],
+        "labelled": found["classifier"]["images"]["metrics"].get("labels", True),
+        "families": {
+            name: {row["family"]: row for row in vae[name]["families"] if row["split"] == "test"}
+            for name in vae
+        },
+        "measured": measured(params["vae"]),
         "differences": read_json(REPORTS / "vae_differences.json"),
-        "dataset": next(iter(elbo.values())),
+        "dataset": vae[best]["elbo"],
         "notebook": {"elbo": rows("data/notebook_elbo.csv"), "facts": read_json("data/notebook_facts.json")},
         "search": (search := rows("data/search.csv")),
-        "searched": "tuned" in elbo and is_searched(params["vae"]["tuned"], search[0]),
+        "searched": "tuned" in vae and is_searched(params["vae"]["tuned"], search[0]),
         "params": params,
         "params_text": PARAMS.read_text(encoding="utf-8"),
     }

@@ -6,7 +6,7 @@ import contextlib
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages import render_report
+from tests.support import results
 from tests.support.repository import ROOT
 
 Render = Callable[..., Path]
@@ -36,16 +37,18 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def render_variants(committed: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
-    """`render_variants(names, dataset)`: a folder with the report of these variants.
+    """`render_variants(names, dataset, wide=…, labelled=…, homework=…, changes=…)`: a folder with a report.
 
     A variant that is not committed has the results of `tuned`; `dataset` replaces the name of the data.
+    The variants in `wide` have 20 latent dimensions. `changes` are settings by the names of variants.
     """
     made: dict[Any, Path] = {}
 
-    def render(names: Sequence[str] = VARIANTS, dataset: str | None = None) -> Path:
-        key = (tuple(names), dataset)
+    def render(names: Sequence[str] = VARIANTS, dataset: str | None = None, **about: Any) -> Path:
+        key = (tuple(names), dataset, repr(about))
         if key not in made:
-            folder = _prepare(committed, tmp_path_factory.mktemp("report") / "project", names, dataset)
+            folder = tmp_path_factory.mktemp("report") / "project"
+            prepare(committed, folder, names, dataset, **about)
             with contextlib.chdir(folder):
                 render_report.main()
             made[key] = folder
@@ -54,19 +57,47 @@ def render_variants(committed: Path, tmp_path_factory: pytest.TempPathFactory) -
     return render
 
 
-def _prepare(committed: Path, folder: Path, names: Sequence[str], dataset: str | None) -> Path:
+def prepare(
+    committed: Path,
+    folder: Path,
+    names: Sequence[str],
+    dataset: str | None = None,
+    *,
+    wide: Sequence[str] = (),
+    labelled: bool = True,
+    homework: bool = True,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Makes a folder with the results that `render_variants` describes."""
     shutil.copytree(committed, folder)
+    reports = folder / "reports"
     yaml = YAML()
     params = yaml.load(folder / "params.yaml")
-    params["vae"] = {name: params["vae"].get(name, params["vae"]["tuned"]) for name in names}
-    yaml.dump(params, folder / "params.yaml")
+    params["vae"] = {name: dict(params["vae"].get(name, params["vae"]["tuned"])) for name in names}
+    for name, settings in (changes or {}).items():
+        params["vae"][name] |= settings
+    for name in wide:
+        params["vae"][name]["latent"] = 20
     for parent in ("reports/vae", "reports/figures/vae"):
         for name in names:
             if not (folder / parent / name).exists():
                 shutil.copytree(folder / parent / "tuned", folder / parent / name)
-    path = folder / "reports/vae_differences.json"
+        for path in (folder / parent).iterdir():
+            if path.name not in names:
+                shutil.rmtree(path)
+    for name in names:
+        results.complete(reports, name)
+    for name in wide:
+        results.widen(reports, name)
+    if {*wide} == {*names}:
+        results.of_wide_alone(reports)
+    if not labelled:
+        results.unlabel(reports)
+    if not homework:
+        results.drop_homework(folder, params)
+    yaml.dump(params, folder / "params.yaml")
+    path = reports / "vae_differences.json"
     found = json.loads(path.read_text())["tuned"] | {"base": names[0]}
     path.write_text(json.dumps(dict.fromkeys(names[1:], found)))
-    for path in (folder / "reports/vae").glob("*/*.json") if dataset else ():
+    for path in (reports / "vae").glob("*/*.json") if dataset else ():
         path.write_text(json.dumps(json.loads(path.read_text()) | {"dataset": dataset}))
-    return folder
