@@ -6,7 +6,7 @@ from typing import Any
 POSTERIORS = {
     "diagonal": "a Gaussian with diagonal covariance",
     "full": "a Gaussian with full covariance",
-    "flow": "a flow, which bends a Gaussian by two autoregressive networks",
+    "flow": "a flow, a Gaussian bent by two autoregressive networks",
 }
 FAMILIES = {
     "encoder": "the encoder's q",
@@ -59,14 +59,15 @@ def measured(variants: Mapping[str, Settings]) -> list[dict[str, str]]:
 
     Each has `idea`, `variant`, the earlier variant `base`, and what differs: `value` and `base_value`.
     """
-    found = []
+    found: list[dict[str, str]] = []
     for place, (name, own) in enumerate(variants.items()):
         for other, base in list(variants.items())[:place]:
             changed = [key for key in own if own[key] != base[key] and key != "seed"]
             convolves = own["architecture"]["kind"] == "conv" != base["architecture"]["kind"]
             other_idea = "other layers" if convolves else "convolutions"
             for idea, keys in IDEAS.items():
-                if changed and {*changed} <= {*keys} and idea != other_idea:
+                known = any((item["idea"], item["variant"]) == (idea, name) for item in found)
+                if changed and {*changed} <= {*keys} and idea != other_idea and not known:
                     values = {"value": _values(own, changed), "base_value": _values(base, changed)}
                     found.append({"idea": idea, "variant": name, "base": other, **values})
     return found

@@ -63,12 +63,13 @@ def context() -> dict[str, Any]:
         for family, files in FILES.items()
     }
     vae = found["vae"]
-    best = max(vae, key=lambda name: vae[name]["elbo"]["test"]["elbo"])
+    falling = sorted(vae, key=lambda name: -vae[name]["elbo"]["test"]["elbo"])
     planes = [name for name in vae if is_exact(vae[name]["likelihood"])]
     return {
         **found,
         "names": list(vae),
-        "best": best,
+        "best": falling[0],
+        "best_plane": next((name for name in falling if name in planes), None),
         "planes": planes,
         "wides": [name for name in vae if name not in planes],
         "labelled": found["classifier"]["images"]["metrics"].get("labels", True),
@@ -78,7 +79,7 @@ def context() -> dict[str, Any]:
         },
         "measured": measured(params["vae"]),
         "differences": read_json(REPORTS / "vae_differences.json"),
-        "dataset": vae[best]["elbo"],
+        "dataset": vae[falling[0]]["elbo"],
         "notebook": {"elbo": rows("data/notebook_elbo.csv"), "facts": read_json("data/notebook_facts.json")},
         "search": (search := rows("data/search.csv")),
         "searched": "tuned" in vae and is_searched(params["vae"]["tuned"], search[0]),
