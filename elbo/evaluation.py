@@ -10,6 +10,7 @@ from elbo.bounds import importance_weighted, log_likelihood, log_normal, mean_an
 from elbo.models.vae import VAE
 
 ROWS = 4000  # latents decoded at once: their logits are 12 MB
+ACTIVE = 0.01  # variance of a dimension's posterior mean from which on the dimension is in use
 
 
 @dataclass(frozen=True)
@@ -69,3 +70,13 @@ def bounds(model: VAE, images: Tensor, samples: int, ks: Sequence[int], generato
         torch.cat([part.kl for part in parts]),
         {k: torch.cat([part.iwae[k] for part in parts]) for k in ks},
     )
+
+
+@torch.no_grad()
+def variance_of_means(model: VAE, images: Tensor) -> Tensor:
+    """(D,) float64, the variance over images (N, pixels) of the mean of q(z|x), by dimension.
+
+    A dimension is an active unit where that exceeds `ACTIVE` (Burda, Grosse and Salakhutdinov 2016).
+    """
+    means = torch.cat([model.encoder(x).mean for x in images.split(ROWS)])
+    return means.double().var(0, correction=0)

@@ -73,10 +73,11 @@ def target(keys: Mapping[str, Sequence[str]]) -> tuple[str, str, str]:
     Of the stages that write metrics of this section, the first one whose script has a metric `validation_…`.
     """
     varied = [key for key in keys if len(keys[key]) > 1] or list(keys)[:1]
-    members = {tuple(key.split(".")[:-1]) for key in varied}
-    if len(members) != 1 or len(section := members.pop()) != 2:
+    paths = [key.split(".") for key in varied]
+    members = {tuple(path[:2]) for path in paths}
+    if len(members) != 1 or min(map(len, paths)) < 3:
         raise UserError(f"KEYS gives several values to keys of one section, such as vae.tuned: {USAGE}")
-    family, member = section
+    family, member = members.pop()
     with dvc_repo.explained(), dvc_repo.repository() as repo:
         for stage in sorted(repo.index.stages, key=lambda item: len(dvc_repo.ancestors(repo, item))):
             for path in [Path(str(out.def_path)) for out in stage.outs if out.metric]:

@@ -32,7 +32,7 @@ OptimizerName = Literal[
     "preconditioned by 1/a",
     "L-BFGS",
 ]
-Counts = NotEmpty[list[Count]]
+Counts = Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1, max_length=16)]
 # The architectures: elbo/models/<kind>.py, and the types of its settings.
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "mlp": {"hidden": Counts, "residual": bool},
@@ -147,6 +147,7 @@ class Classifiers(Section):  # both are read by stages, and a third would be by 
     images: Classifier
 
 
+DECODED = 2**15  # images decoded in a step of training at most; their logits take 100 MB at 28 × 28
 # Why a value does not fit an objective.
 UNFIT = {
     ("elbo", "k"): "it takes one posterior sample; write 1",
@@ -174,6 +175,22 @@ class Variant(Optimization):
     k: Count
     beta: Positive
     beta_warmup: Annotated[float, Field(ge=0, le=1)]
+
+    @field_validator("architecture")
+    @classmethod
+    def _has_links(cls, value: Any) -> Any:
+        if getattr(value, "residual", False) and len(value.hidden) < 2:
+            raise ValueError("`residual: true` links hidden layers, and there is one; write false")
+        return value
+
+    @field_validator("k")
+    @classmethod
+    def _fits_memory(cls, k: int, info: ValidationInfo) -> int:
+        batch = info.data.get("batch_size", 1)
+        if k > 1 and k * batch > DECODED:
+            most = f"k × batch_size may be {DECODED} at most"
+            raise ValueError(f"{k} samples of {batch} images are too many at once; {most}")
+        return k
 
     @field_validator("k", "posterior", "beta", "beta_warmup")
     @classmethod

@@ -4,6 +4,7 @@ Written here and not taken from a library (zuko): its layers would use torch's o
 MKL keeps on all processors only at half the speed, and torch's global stream for their first weights.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,7 @@ WIDTH, CONTEXT = 64, 16  # of a network's hidden layer, at least; of what it kno
 CAP = 2.0  # a layer scales a dimension by a factor within exp(±CAP)
 START = 0.1  # factor on the first weights of the last layers: training begins near the Gaussian
 POINTS = 64  # fixed noise that gives mean and scale
+AT_ONCE = 8  # of these: a split of images takes 100 MB then
 
 
 class Autoregressive(nn.Module):
@@ -56,8 +58,17 @@ class Layers(nn.ModuleList):
 
     def __init__(self, latent: int, generator: Generator) -> None:
         super().__init__(Autoregressive(latent, generator) for _ in range(LAYERS))
-        half = torch.randn(POINTS // 2, latent, generator=Generator().manual_seed(0))
-        self.register_buffer("points", torch.cat([half, -half]), persistent=False)
+        self.register_buffer("points", fixed_noise(latent), persistent=False)
+
+
+def fixed_noise(latent: int) -> Tensor:
+    """Normal points (POINTS, latent) that fill the space evenly: Sobol's, with mean 0 and variance 1.
+
+    Of the flows tried, they give the scale to 1 or 2 %; as many random points err by 15 %.
+    """
+    cells = torch.quasirandom.SobolEngine(latent).draw(POINTS, dtype=torch.float64)
+    noise = torch.special.ndtri(cells + 0.5 / POINTS)  # the middle of each cell
+    return (noise / noise.square().mean(0).sqrt()).float()
 
 
 @dataclass(frozen=True)
@@ -88,15 +99,18 @@ class Flow(Posterior):
     @property
     def mean(self) -> Tensor:
         """(N, D) of `POINTS` fixed samples."""
-        return self._fixed().mean(0)
+        return torch.stack([z.sum(0) for z in self._fixed()]).sum(0) / POINTS
 
     @property
     def scale(self) -> Tensor:
         """(N, D) of `POINTS` fixed samples."""
-        return self._fixed().std(0)
+        mean = self.mean
+        squares = [(z - mean).square().sum(0) for z in self._fixed()]
+        return (torch.stack(squares).sum(0) / POINTS).sqrt()
 
-    def _fixed(self) -> Tensor:
-        return self.sample(self.layers.points.unsqueeze(1).expand(-1, self.loc.shape[0], -1))
+    def _fixed(self) -> Iterator[Tensor]:
+        for noise in self.layers.points.split(AT_ONCE):
+            yield self.sample(noise.unsqueeze(1).expand(-1, self.loc.shape[0], -1))
 
     def sample(self, noise: Tensor) -> Tensor:
         return self.sample_and_log_prob(noise)[0]

@@ -52,12 +52,14 @@ def test_the_report_of_any_model_and_data_is_whole(render_variants: Render, case
     assert sorted(shown) == sorted(drawn)
     page = (reports / "report.html").read_text()
     for target in re.findall(r"\]\(([^)]+)\)", text):
-        assert f'id="{target[1:]}"' in page if target.startswith("#") else (reports / target).is_file(), target
+        assert f'id="{target[1:]}"' in page if target.startswith("#") else (reports / target).is_file(), (
+            target
+        )
     for row, cells, head in rows_of_tables(text):
         assert cells == head, row
     for section in re.split(r"^### ", text, flags=re.M)[1:]:
         assert re.search(r"^\*\*[^\n].*?\.\*\*$", section, re.S | re.M), section[:200]
-    for broken in ("None)", " None |", "None nats","{{", "Undefined", "  ,", " .\n", "nan"):
+    for broken in ("None)", " None |", "None nats", "{{", "Undefined", "  ,", " .\n", "nan"):
         assert broken not in text.partition("<summary>params.yaml")[0], broken
 
 
@@ -65,7 +67,9 @@ def test_the_report_of_any_model_and_data_is_whole(render_variants: Render, case
 def test_nothing_of_a_wide_latent_is_called_exact(render_variants: Render, case: str) -> None:
     text = text_of(render_variants(**CASES[case])).partition("### 4c")[0]
     text = text.replace("The KL divergence of the Gaussians is exact", "").replace("figure-plane", "")
-    text = text.replace("### 3f: where do the classes overlap in the latent plane?", "")  # the assignment's words
+    text = text.replace(
+        "### 3f: where do the classes overlap in the latent plane?", ""
+    )  # the assignment's words
     assert not re.findall(r".*(?:exact|quadrature|plane).*", text, re.I)
     assert "| log p(x) of the test images, at least (≥) | " in text
     assert " ≥ −126.80 ± 0.45 |" in text
@@ -118,9 +122,7 @@ def test_without_the_homework_its_sections_and_its_data_are_gone(render_variants
     assert "## Appendix: the judge\n\n### The judge" in text
 
 
-def test_a_class_may_have_any_name(
-    committed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_class_may_have_any_name(committed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = {"7": "<b>|a", "5": "*_`$x$", "8": "08"}
     folder = tmp_path / "project"
     prepare(committed, folder, VARIANTS, "own-<i>|faces")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pages.grid import parse, shares
-from pages.sweep import held_out
+from pages.sweep import held_out, name, target
 from tests.conftest import OFFLINE, Project, clean_environment, commit, copy_working_tree
 from workflow.core.dataset import Dataset
 
@@ -34,9 +34,9 @@ def test_shares_in_the_spread_are_those_of_an_analysis_of_variance() -> None:
 
 
 def test_keys_have_values_that_may_be_lists() -> None:
-    assert parse("vae.a.lr=0.1,0.2,0.1 vae.a.hidden=[3,2],[4,3]") == {
+    assert parse("vae.a.lr=0.1,0.2,0.1 vae.a.architecture.hidden=[3,2],[4,3]") == {
         "vae.a.lr": ["0.1", "0.2"],
-        "vae.a.hidden": ["[3,2]", "[4,3]"],
+        "vae.a.architecture.hidden": ["[3,2]", "[4,3]"],
     }
 
 
@@ -51,7 +51,11 @@ def test_keys_have_values_that_may_be_lists() -> None:
         ("vae.tuned.lr=0.1,0.2 data.validation=0", "data.validation=0 holds out no images"),
         ("vae.tuned.lrr=0.1,0.2", "params.yaml has no vae.tuned.lrr"),
         ("vae.tuned.lr=0.1,fast", 'vae.tuned.lr: "fast" is not a number'),
-        ("vae.tuned.hidden=[512,256],[512", "not keys and values of params.yaml"),
+        ("vae.tuned.architecture.hidden=[512,256],[512", "not keys and values of params.yaml"),
+        ("vae.tuned.architecture.hidden=[512,256],[0]", "architecture.hidden.0: 0 is too small"),
+        ("vae.tuned.architecture.kind=mlp,tree", 'vae.tuned.architecture.kind: "tree" is not known'),
+        ("vae.tuned.hidden=[512],[256]", "params.yaml has no vae.tuned.hidden"),
+        ("vae.tuned=1,2", "several values to keys of one section"),
         ("vae.tuned.lr=0.1 data.threshold.x=1", "not keys and values of params.yaml"),
         ("vae.tuned.lr=0.1,0.2 vae.notebook.lr=0.1,0.2", "several values to keys of one section"),
         ("data.threshold=0.4,0.5", "several values to keys of one section"),
@@ -79,6 +83,18 @@ def sweepable(tmp_path_factory: pytest.TempPathFactory) -> Project:
     data.save(project.path / "data/binarized.npz")
     commit(project)
     return project
+
+
+def test_settings_of_an_architecture_are_swept_as_those_of_its_variant(
+    sweepable: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(sweepable.path)
+    keys = {"vae.tuned.architecture.hidden": ["[64]", "[64,32,16]"], "vae.tuned.latent": ["2", "10"]}
+    stage, path, metric = target(keys)
+    assert (stage, metric) == ("evaluate_elbo@tuned", "validation_elbo")
+    assert path == "reports/metrics/vae/tuned/elbo.json"
+    settings = {key: values[1] for key, values in keys.items()}
+    assert re.fullmatch(r"hidden-64-32-16-latent-10-[0-9a-f]{6}", name(settings, list(keys)))
 
 
 def test_a_sixth_of_few_images_is_held_out(sweepable: Project, monkeypatch: pytest.MonkeyPatch) -> None:

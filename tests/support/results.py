@@ -12,7 +12,11 @@ HEADERS = {
     "families": "split,family,images,elbo,elbo_se,gap,gap_se",
     "estimators": "split,estimator,k,images,bound,bound_se,pareto_k,trusted",
 }
-JUDGED = ("critique.json", "interpolations.json", "latents.json")  # files with keys of the judge or of classes
+JUDGED = (
+    "critique.json",
+    "interpolations.json",
+    "latents.json",
+)  # files with keys of the judge or of classes
 
 
 def read(path: Path) -> Any:
@@ -36,7 +40,9 @@ def complete(reports: Path, variant: str) -> None:
     if not (folder / "families.csv").exists():
         gaps = read(folder / "likelihood.json")["test"]["gaps"]
         best = gaps["approximation_of_better_start"]
-        write_families(folder, 2000, {"encoder": gaps["inference"], "best diagonal": best, "best full": 0.4 * best})
+        write_families(
+            folder, 2000, {"encoder": gaps["inference"], "best diagonal": best, "best full": 0.4 * best}
+        )
     if not (folder / "estimators.csv").exists():
         (folder / "estimators.csv").write_text(HEADERS["estimators"] + "\n")
     figures = reports / "figures/comparison"
@@ -108,7 +114,11 @@ def rename_class(reports: Path, old: str, new: str) -> None:
     for path in (reports / "vae").glob("*/*.csv"):
         with path.open(newline="") as file:
             rows = list(csv.reader(file))
-        columns = {place for place, key in enumerate(rows[0]) if key in ("class", "first", "second", "verdict", "most_often_as")}
+        columns = {
+            place
+            for place, key in enumerate(rows[0])
+            if key in ("class", "first", "second", "verdict", "most_often_as")
+        }
         for row in rows[1:]:
             for place in columns:
                 row[place] = new if row[place] == old else row[place]

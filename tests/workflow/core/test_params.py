@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import math
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,10 +77,22 @@ def test_all_errors_are_reported_at_once_with_their_paths(tmp_path: Path) -> Non
         ("mlp, hidden: [512, 256]", "mlp, hiden: [512]", "vae.notebook.architecture.hiden: unknown key"),
         ("{kind: mlp", "{kind: tree", "vae.notebook.architecture.kind: \"tree\" is not known"),
         ("{kind: mlp, ", "{", "vae.notebook.architecture.kind: is missing"),
-        ("architecture: {kind: mlp, hidden: [512, 256], residual: false}", "architecture: 3", "is not a section"),
+        ("architecture: {kind: mlp, hidden: [512, 256], residual: false}", "architecture: 3",
+         "is not a section"),
+        ("mlp, hidden: [512, 256]", "mlp, hidden: [5000]", "hidden.0: 5000 is too large; write 4096 or less"),
+        ("mlp, hidden: [512, 256]", f"mlp, hidden: {[9] * 17}", "hidden: the number of items is 17"),
+        ("mlp, hidden: [512, 256], residual: false", "mlp, hidden: [512], residual: true",
+         "vae.notebook.architecture: `residual: true` links hidden layers, and there is one; write false"),
+        ("256], residual: false", "256]", "vae.notebook.architecture.residual: is missing"),
+        ("residual: false", "residual: 1", "vae.notebook.architecture.residual: 1 is neither true nor false"),
         ("mlp, hidden: [512, 256], residual: false", f"conv, channels: {[8] * 6}, hidden: [8]",
          "vae.notebook.architecture.channels: 6 convolutions are too many for pictures of 28 x 28 pixels"),
         ("latent: 2  ", "latent: 1  ", "vae.notebook.latent: 1 is too small; write 2 or more"),
+        ("latent: 2  ", "latent: 129  ", "vae.notebook.latent: 129 is too large; write 128 or less"),
+        ("output_bias: zero", "output_bias: mean", "output_bias: \"mean\" is not known; write 'zero' or 'data'"),
+        ("posterior: diagonal", "posterior: iaf", "\"iaf\" is not known; write 'diagonal', 'full' or 'flow'"),
+        ("beta: 1.0", "beta: 0.0", "vae.notebook.beta: 0.0 is too small; write a number above 0"),
+        ("beta_warmup: 0.0", "beta_warmup: 20", "vae.notebook.beta_warmup: 20 is too large; write 1"),
         ("    k: 1", "    k: 5", "vae.notebook.k: 5 does not fit `objective: elbo`"),
         ("objective: elbo", "objective: iwae", "vae.notebook.k: 1 does not fit `objective: iwae`"),
         ("dataset: mnist", "dataset: emnist", "data.dataset: \"emnist\" is not known; write 'mnist', "),
@@ -113,6 +128,57 @@ def test_errors_of_the_data_are_explained(tmp_path: Path, old: str, new: str, ex
     else:  # the number of own images is not known yet
         path.write_text(path.read_text().replace("validation: 0", "validation: 70000"))
         load(Params, path=path)
+
+
+IWAE = (("objective: elbo", "objective: iwae"), ("    k: 1 ", "    k: 8 "))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ([("posterior: diagonal", "posterior: flow")], "posterior: flow does not fit `objective: iwae`: its"),
+        ([("beta: 1.0", "beta: 0.5")], "beta: 0.5 does not fit `objective: iwae`: it has no KL to weigh"),
+        ([("beta_warmup: 0.0", "beta_warmup: 0.5")], "beta_warmup: 0.5 does not fit `objective: iwae`: it"),
+        ([("    k: 8", "    k: 600")], "k: 600 samples of 64 images are too many at once; k × batch"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_the_importance_weighted_objective_is_refused_with_the_reason(
+    tmp_path: Path, changes: list[tuple[str, str]], expected: str
+) -> None:
+    load(Params, path=edited(tmp_path, *IWAE))
+    message = error_message(edited(tmp_path, *IWAE, *changes))
+    assert "params.yaml has 1 error:" in message
+    assert f"vae.notebook.{expected}" in message
+
+
+def test_an_architecture_is_one_line_of_the_schema(tmp_path: Path) -> None:
+    """Settings may be a list of counts, a flag, a number, or one of several words."""
+    path = tmp_path / "schema.py"
+    settings = '{"branches": Counts, "deep": bool, "levels": int, "share": float, "order": Literal["up"]}'
+    text = (ROOT / "stages/schema.py").read_text()
+    start = "ARCHITECTURES: dict[str, dict[str, Any]] = {\n"
+    assert start in text
+    path.write_text(text.replace(start, start + f'    "tree": {settings},\n'))
+    spec = importlib.util.spec_from_file_location("schema_with_a_tree", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    mlp = "{kind: mlp, hidden: [512, 256], residual: false}"
+    tree = "{kind: tree, branches: [2, 3], deep: true, levels: 4, share: 0.5, order: up}"
+    (found,) = load(module.Params, "vae.notebook", path=edited(tmp_path, (mlp, tree)))
+    assert found.architecture.model_dump() == {
+        "kind": "tree", "branches": [2, 3], "deep": True, "levels": 4, "share": 0.5, "order": "up",
+    }  # fmt: skip
+    for wrong, expected in (
+        (tree.replace("[2, 3]", "[2, 0]"), "branches.1: 0 is too small; write 1 or more"),
+        (tree.replace("up", "down"), "order: \"down\" is not known; write 'up'"),
+        (tree.replace("deep: true, ", ""), "deep: is missing"),
+        (tree.replace("levels", "layers"), "layers: unknown key; did you mean levels?"),
+    ):
+        with pytest.raises(UserError, match=re.escape(f"vae.notebook.architecture.{expected}")):
+            load(module.Params, path=edited(tmp_path, (mlp, wrong)))
 
 
 def paths(content: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
@@ -174,7 +240,7 @@ def test_a_yaml_error_gives_file_and_line(tmp_path: Path) -> None:
     message = error_message(edited(tmp_path, ("compute:", "compute: [")))
     assert "params.yaml is not YAML (line 1" in message
     message = error_message(edited(tmp_path, ("  portable:", "  threads: 3\n  portable:")))
-    assert 'params.yaml is not YAML (line 12, column 3: found duplicate key "threads"' in message
+    assert 'params.yaml is not YAML (line 16, column 3: found duplicate key "threads"' in message
     assert "http" not in message
 
 

@@ -27,7 +27,7 @@ from workflow.tracking.tracker import Tracker, drain
 
 
 def inputs(seed: int = 1) -> Inputs:
-    params = {"vae.tuned.seed": seed, "vae.tuned.hidden": [8, 4]}
+    params = {"vae.tuned.seed": seed, "vae.tuned.architecture.hidden": [8, 4]}
     return Inputs("train_vae@tuned", {"data/binarized.npz": "0" * 32}, params, {}, ("models/vae",))
 
 

@@ -55,7 +55,7 @@ def test_training_logs_one_live_run_per_model(reproduced: Project) -> None:
 def test_a_run_has_params_metrics_dataset_figures_and_tags(synced: Project) -> None:
     run = runs_by_name(store_uri(synced))["vae/tuned"]
     assert run.data.params["lr"] == "0.002"
-    assert run.data.params["hidden"] == "[512, 256]"
+    assert run.data.params["architecture.hidden"] == "[512, 256]"
     assert run.data.params["compute.threads"] == "1"
     assert run.data.params["data.dataset"] == "uci-digits"
     elbo = json.loads((synced.path / "reports/vae/tuned/elbo.json").read_text())
