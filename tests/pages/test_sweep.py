@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from pages.grid import parse, shares
-from pages.sweep import held_out, name, target
+from pages.sweep import held_out, target
+from pages.sweep import name as name_of
 from tests.conftest import OFFLINE, Project, clean_environment, commit, copy_working_tree
 from workflow.core.dataset import Dataset
 
@@ -94,7 +95,7 @@ def test_settings_of_an_architecture_are_swept_as_those_of_its_variant(
     assert (stage, metric) == ("evaluate_elbo@tuned", "validation_elbo")
     assert path == "reports/metrics/vae/tuned/elbo.json"
     settings = {key: values[1] for key, values in keys.items()}
-    assert re.fullmatch(r"hidden-64-32-16-latent-10-[0-9a-f]{6}", name(settings, list(keys)))
+    assert re.fullmatch(r"hidden-64-32-16-latent-10-[0-9a-f]{6}", name_of(settings, list(keys)))
 
 
 def test_a_sixth_of_few_images_is_held_out(sweepable: Project, monkeypatch: pytest.MonkeyPatch) -> None:

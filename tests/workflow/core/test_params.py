@@ -89,7 +89,7 @@ def test_all_errors_are_reported_at_once_with_their_paths(tmp_path: Path) -> Non
          "vae.notebook.architecture.channels: 6 convolutions are too many for pictures of 28 x 28 pixels"),
         ("latent: 2  ", "latent: 1  ", "vae.notebook.latent: 1 is too small; write 2 or more"),
         ("latent: 2  ", "latent: 129  ", "vae.notebook.latent: 129 is too large; write 128 or less"),
-        ("output_bias: zero", "output_bias: mean", "output_bias: \"mean\" is not known; write 'zero' or 'data'"),
+        ("output_bias: zero", "output_bias: mean", "output_bias: \"mean\" is not known; write 'zero'"),
         ("posterior: diagonal", "posterior: iaf", "\"iaf\" is not known; write 'diagonal', 'full' or 'flow'"),
         ("beta: 1.0", "beta: 0.0", "vae.notebook.beta: 0.0 is too small; write a number above 0"),
         ("beta_warmup: 0.0", "beta_warmup: 20", "vae.notebook.beta_warmup: 20 is too large; write 1"),
