@@ -21,7 +21,7 @@ from elbo.models.posteriors import DiagonalNormal, FullNormal, Posterior
 
 IMAGES, SAMPLES = 100, 48  # at once: see elbo/estimates/importance.py
 SEARCHED = 4000  # draws from the prior, shared by all images
-FAMILIES = ("encoder", "best diagonal", "best full")  # the rows of `Refined`; the last may be q's own family
+FAMILIES = ("encoder", "best diagonal", "best full")  # the rows of `Refined`
 Q = TypeVar("Q", bound=Posterior)
 
 
@@ -127,19 +127,31 @@ def batches(images: int) -> int:
 
 
 def refine(
-    encode: Encode, likelihood: LogLikelihood, x: Tensor, settings: Settings, generator: torch.Generator
+    encode: Encode,
+    likelihood: LogLikelihood,
+    x: Tensor,
+    settings: Settings,
+    generator: torch.Generator,
+    *,
+    diagonal_only: bool = False,
 ) -> Iterator[Refined]:
-    """Refines and weighs the posteriors of images (N, pixels), batch by batch."""
+    """Refines and weighs the posteriors of images (N, pixels), batch by batch.
+
+    Args:
+        diagonal_only: the best diagonal Gaussian alone (F = 1), which is a third of the work.
+    """
     for part in x.split(IMAGES):
         with torch.no_grad():
             q = encode(part)
         loc, log_scale = first_loc(q, likelihood, part, generator), q.scale.log()
         diagonal = ascend(DiagonalNormal(loc, log_scale), likelihood, part, settings, generator)
-        below = torch.zeros(len(part), FullNormal.heads(loc.shape[1])["below"])
-        full = FullNormal(diagonal.loc, diagonal.log_scale, below)
-        proposals: list[Posterior] = [q, diagonal, ascend(full, likelihood, part, settings, generator)]
-        if not isinstance(q, DiagonalNormal | FullNormal):
-            proposals.append(ascend(q, likelihood, part, settings, generator))
+        proposals: list[Posterior] = [diagonal]
+        if not diagonal_only:
+            below = torch.zeros(len(part), FullNormal.heads(loc.shape[1])["below"])
+            full = FullNormal(diagonal.loc, diagonal.log_scale, below)
+            proposals = [q, diagonal, ascend(full, likelihood, part, settings, generator)]
+            if not isinstance(q, DiagonalNormal | FullNormal):
+                proposals.append(ascend(q, likelihood, part, settings, generator))
         yield _stack([weigh(found, likelihood, part, settings, generator) for found in proposals])
 
 
