@@ -1,5 +1,9 @@
-"""Stage evaluate_likelihood@VARIANT: log p(x) by quadrature, and the parts of its gap to the ELBO."""
+"""Stage evaluate_likelihood@VARIANT: log p(x) by quadrature, and the parts of its gap to the ELBO.
 
+Of a latent that is no plane: lower bounds of log p(x).
+"""
+
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -7,10 +11,12 @@ import torch
 
 from elbo.bounds import mean_and_error
 from elbo.determinism import prepare, stream
+from elbo.estimates.evaluate import COLUMNS, anneal, evaluate
 from elbo.exact import likelihood
 from elbo.exact.grid import Grid
 from elbo.exact.price import price
 from elbo.models.vae import VAE
+from stages.schema import EvaluateLikelihood as Settings
 from stages.schema import Params
 from workflow.core import dataset
 from workflow.core.arrays import read_npz, write_npz
@@ -27,6 +33,9 @@ def main(variant: str) -> None:
     data = dataset.load("data/binarized.npz")
     model = VAE.from_weights(*read_weights(f"models/vae/{variant}.safetensors"))
     bounds = {name: torch.from_numpy(x) for name, x in read_npz(f"data/elbo/{variant}.npz").items()}
+    if model.latent != 2:
+        bound(variant, model, data, bounds, settings)
+        return
     metrics: dict[str, Any] = dict(data.identity)
     arrays: dict[str, np.ndarray] = {}
     rows, families = [], []
@@ -57,6 +66,50 @@ def main(variant: str) -> None:
             limits = settings.price.samples, settings.price.steps, settings.price.lr
             metrics["price"] = price(model, x[first], elbo[first], *limits, noise).summary()
             arrays |= found.shown()
+    write_csv(f"reports/vae/{variant}/estimators.csv", {name: [] for name in ("split", *COLUMNS)})
+    write(variant, metrics, arrays, rows, columns, families)
+
+
+def bound(
+    variant: str, model: VAE, data: dataset.Dataset, bounds: dict[str, torch.Tensor], settings: Settings
+) -> None:
+    """Lower bounds of log p(x) of a model whose latent is no plane."""
+    metrics: dict[str, Any] = {**data.identity, "method": "importance sampling"}
+    arrays: dict[str, np.ndarray] = {}
+    rows, families, estimators = [], [], []
+    track = partial(progress, label=variant, unit="batch")
+    for split in data.splits:
+        index, elbo = bounds[f"index_{split}"], bounds[f"elbo_{split}"]
+        x = data.inputs(split)[index]
+        found = evaluate(model, x, elbo, settings.wide, settings.seed, split, track)
+        metrics[split] = found.summary()
+        say(f"{variant}  {split}: log p(x) {found.bound.mean():.3f} or more, by {len(found.bound)} images")
+        estimates = found.by_estimator()
+        if split == "test":
+            limits = settings.wide.annealed, settings.seed, split, track
+            annealed = anneal(model, x, data.inputs("train"), *limits)
+            estimates.append(annealed.row())
+            same = found.bound[torch.isin(found.subset, annealed.images)]
+            metrics[split]["annealed"] = annealed.summary() | {"refined": same.mean().item()}
+        columns = ["split", "class", *found.means(torch.ones(len(x), dtype=torch.bool))]
+        for name, members in data.members(split, index).items():
+            if members[found.subset].any():
+                rows.append({"split": split, "class": name} | found.means(members))
+        families += [{"split": split} | row for row in found.by_family()]
+        estimators += [{"split": split} | row for row in estimates]
+        arrays |= {f"{name}_{split}": values.numpy() for name, values in found.arrays.items()}
+    write_csv(f"reports/vae/{variant}/estimators.csv", estimators)
+    write(variant, metrics, arrays, rows, columns, families)
+
+
+def write(
+    variant: str,
+    metrics: Any,
+    arrays: dict[str, np.ndarray],
+    rows: list[dict[str, Any]],
+    columns: list[str],
+    families: list[dict[str, Any]],
+) -> None:
     write_csv(f"reports/vae/{variant}/likelihood_by_class.csv", rows, columns)
     write_csv(f"reports/vae/{variant}/families.csv", families)
     write_npz(f"data/likelihood/{variant}.npz", **arrays)

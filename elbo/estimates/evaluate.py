@@ -1,13 +1,14 @@
 """Lower bounds of log p(x) of the images of a split, by all estimators, for a latent of any dimension."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from elbo.bounds import mean_and_error
+from elbo.determinism import stream
 from elbo.estimates import annealing, importance, refined
 from elbo.estimates.annealing import Annealed
 from elbo.estimates.importance import Curve
@@ -17,7 +18,7 @@ from elbo.estimates.refined import FAMILIES, Refined
 from elbo.models.vae import VAE, from_prior
 
 T = TypeVar("T")
-Streams = Callable[[str], Generator]  # a stream of random numbers by its purpose
+COLUMNS = ("estimator", "k", "images", "bound", "bound_se", "pareto_k", "trusted")  # of `by_estimator`
 OWN_FAMILY = {"diagonal": 1, "full": 2}  # the row of the best posterior of the encoder's family; else 3
 
 
@@ -41,6 +42,8 @@ class Annealing(annealing.Settings, Protocol):
 class Settings(Protocol):
     """Of all estimators; params.yaml documents each value."""
 
+    @property
+    def images(self) -> int: ...
     @property
     def every(self) -> refined.Settings: ...
     @property
@@ -77,6 +80,11 @@ class Estimates:
     def bound(self) -> Tensor:
         """(M,) the best lower bound of the subset's log p(x)."""
         return self.refined.bound[self.best]
+
+    @property
+    def arrays(self) -> dict[str, Tensor]:
+        """Bounds by image: of all, and the best ones of the subset."""
+        return {"log_likelihood": self.every, "subset": self.subset, "bound": self.bound}
 
     def means(self, chosen: Tensor) -> dict[str, Any]:
         """Means over the images of the subset that `chosen` (N,) bool marks: the bound, the ELBO, the gaps.
@@ -153,20 +161,21 @@ def _row(name: str, samples: int, bound: Tensor, pareto_k: Tensor | None = None)
     }
 
 
+def choice(images: int, count: int, seed: int, split: str) -> Tensor:
+    """(count,) a fixed random choice of images, ascending; a smaller one is part of a larger one."""
+    return torch.randperm(images, generator=stream(seed, f"subset {split}"))[:count].sort().values
+
+
 def evaluate(
-    model: VAE,
-    x: Tensor,
-    elbo: Tensor,
-    subset: Tensor,
-    settings: Settings,
-    streams: Streams,
-    track: Track,
+    model: VAE, x: Tensor, elbo: Tensor, settings: Settings, seed: int, split: str, track: Track
 ) -> Estimates:
-    """log p(x) of images (N, pixels) with ELBOs (N,), and in more ways of those in `subset` (M,)."""
+    """log p(x) of images (N, pixels) of a split with ELBOs (N,), and in more ways of a choice of them."""
+    subset = choice(len(x), settings.images, seed, split)
     encode, likelihood, few = model.encoder, bernoulli(model.decoder), x[subset]
-    every = refined.refine(encode, likelihood, x, settings.every, streams("every"), diagonal_only=True)
-    curve = importance.curve(encode, likelihood, few, settings.curve, streams("curve"))
-    better = refined.refine(encode, likelihood, few, settings.refined, streams("refined"))
+    noise = [stream(seed, f"{purpose} {split}") for purpose in ("every", "curve", "refined")]
+    every = refined.refine(encode, likelihood, x, settings.every, noise[0], diagonal_only=True)
+    curve = importance.curve(encode, likelihood, few, settings.curve, noise[1])
+    better = refined.refine(encode, likelihood, few, settings.refined, noise[2])
     return Estimates(
         settings,
         elbo,
@@ -182,6 +191,7 @@ def evaluate(
 class Bracket:
     """Annealed importance sampling: a lower bound for M images, and both bounds for simulated ones."""
 
+    images: Tensor  # (M,)
     lower: Annealed  # (M,)
     simulated: tuple[Annealed, Annealed]  # lower and upper, of images that the model drew
     chains: int
@@ -207,23 +217,25 @@ class Bracket:
 
 
 def anneal(
-    model: VAE, x: Tensor, others: Tensor, settings: Annealing, streams: Streams, track: Track
+    model: VAE, x: Tensor, train: Tensor, settings: Annealing, seed: int, split: str, track: Track
 ) -> Bracket:
-    """Annealed importance sampling of images (M, pixels) and of simulated ones.
+    """Annealed importance sampling of a choice of images (N, pixels) of a split, and of simulated ones.
 
     Args:
-        others: (N, pixels) images by which the transitions are tuned: none of `x`.
+        train: (T, pixels) images of the training split, by some of which the transitions are tuned.
     """
     encode, likelihood = model.encoder, bernoulli(model.decoder)
-    z = from_prior(settings.simulated, model.latent, streams("simulated"))
-    simulated = torch.bernoulli(model.decode(z), generator=streams("simulated pixels"))
-    steps = annealing.tune(encode, likelihood, others, settings, streams("tune"))
+    z = from_prior(settings.simulated, model.latent, stream(seed, "simulated"))
+    simulated = torch.bernoulli(model.decode(z), generator=stream(seed, "simulated pixels"))
+    others = train[torch.randperm(len(train), generator=stream(seed, "tuned"))[: settings.tuned]]
+    steps = annealing.tune(encode, likelihood, others, settings, stream(seed, "tune"))
 
     def lower(images: Tensor, purpose: str) -> Annealed:
-        parts = annealing.lower(encode, likelihood, images, steps, settings, streams(purpose))
+        parts = annealing.lower(encode, likelihood, images, steps, settings, stream(seed, purpose))
         return join(track(parts, total=annealing.batches(len(images))))
 
-    upper = annealing.upper(encode, likelihood, simulated, z, steps, settings, streams("upper"))
+    upper = annealing.upper(encode, likelihood, simulated, z, steps, settings, stream(seed, "upper"))
     below = lower(simulated, "lower")
     above = join(track(upper, total=annealing.batches(len(simulated))))
-    return Bracket(lower(x, "annealed"), (below, above), settings.chains)
+    chosen = choice(len(x), settings.images, seed, split)
+    return Bracket(chosen, lower(x[chosen], "annealed"), (below, above), settings.chains)
