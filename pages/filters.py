@@ -139,8 +139,10 @@ def results(vae: Mapping[str, Mapping[str, Any]], notebook: Iterable[Mapping[str
         if k > 1:  # 1 is the ELBO
             label = f"… importance-weighted bound (IWAE), k = {k}"
             rows[f"iwae_{k}"] = row(label, "elbo", "test", f"iwae_{k}", error=False)
-    exact, at_least = "exact log p(x) of the test images", "log p(x) of the test images, at least (≥)"
-    label = exact if not any(bounds) else at_least if all(bounds) else f"{exact}, or at least (≥)"
+    counts = [number(found["likelihood"]["test"]["images"], 0) for found in variants]
+    at_least = f"at least (≥, {words(dict.fromkeys(itertools.compress(counts, bounds)), 'or')} images)"
+    exact = "exact log p(x) of the test images"
+    label = exact if not any(bounds) else f"log p(x), {at_least}" if all(bounds) else f"{exact}, or {at_least}"
     rows |= {
         "log_likelihood": row(label, "likelihood", "test", "log_likelihood", bounds=bounds),
         "inference_gap": row(

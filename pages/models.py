@@ -14,6 +14,15 @@ FAMILIES = {
     "best full": "the best Gaussian with full covariance",
     "best flow": "the best flow",
 }
+ESTIMATORS = {
+    "best diagonal, all images": "the best diagonal Gaussian, all images",
+    "iwae": "IWAE: the encoder's q",
+    "encoder": "the encoder's q, and the prior",
+    "best diagonal": "the best diagonal Gaussian, and the prior",
+    "best full": "the best Gaussian with full covariance, and the prior",
+    "best flow": "the best flow, and the prior",
+    "annealed": "annealed importance sampling, by chains",
+}
 # What one would change, and the settings that do.
 IDEAS = {
     "convolutions": ("architecture",),

@@ -70,6 +70,7 @@ def environment(folder: Path | str) -> Environment:
     templates.filters |= {name: getattr(filters, name) for name in named}
     templates.filters |= {name: getattr(models, name) for name in ("architecture", "decoder", "objective")}
     templates.globals |= {"POSTERIORS": models.POSTERIORS, "FAMILIES": models.FAMILIES}
+    templates.globals |= {"ESTIMATORS": models.ESTIMATORS}
     return templates
 
 

@@ -72,6 +72,7 @@ def context() -> dict[str, Any]:
         "best_plane": next((name for name in falling if name in planes), None),
         "planes": planes,
         "wides": [name for name in vae if name not in planes],
+        "by_dimension": [name for name in vae if vae[name]["model"]["test"]["kl_by_dimension"]],
         "labelled": found["classifier"]["images"]["metrics"].get("labels", True),
         "families": {
             name: {row["family"]: row for row in vae[name]["families"] if row["split"] == "test"}

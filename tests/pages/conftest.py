@@ -80,6 +80,7 @@ def prepare(
         params["vae"][name] |= settings
     for name in wide:
         params["vae"][name]["latent"] = 20
+    params["evaluate_likelihood"].setdefault("wide", {"refined": {"prior_share": 0.1}})
     for parent in ("reports/vae", "reports/figures/vae"):
         for name in names:
             if not (folder / parent / name).exists():

@@ -71,16 +71,16 @@ def test_nothing_of_a_wide_latent_is_called_exact(render_variants: Render, case:
         "### 3f: where do the classes overlap in the latent plane?", ""
     )  # the assignment's words
     assert not re.findall(r".*(?:exact|quadrature|plane).*", text, re.I)
-    assert "| log p(x) of the test images, at least (≥) | " in text
+    assert "| log p(x), at least (≥, 500 images) | " in text
     assert " ≥ −126.80 ± 0.45 |" in text
     assert "**Log p(x) of *wide* is at least −126.80 ± 0.45 nats per image" in text
-    assert "lower bounds, by importance sampling.**" in text
+    assert "lower bounds, by importance sampling of 500 test images.**" in text
 
 
 def test_exact_values_and_bounds_stand_beside_each_other_and_are_told_apart(render_variants: Render) -> None:
     text = text_of(render_variants(**CASES["mixed"]))
     assert (
-        "| exact log p(x) of the test images, or at least (≥) | – | −131.45 ± 0.47 | −126.80 ± 0.45 | ≥ −126.80"
+        "| exact log p(x) of the test images, or at least (≥, 500 images) | – | −131.45 ± 0.47 | −126.80 ± 0.45 | ≥ −126.80"
         in text
     )
     assert "| inference gap, log p(x) − ELBO | – | 6.72 ± 0.20 | 5.85 ± 0.19 | ≥ 5.85 ± 0.19 |" in text
@@ -92,8 +92,10 @@ def test_exact_values_and_bounds_stand_beside_each_other_and_are_told_apart(rend
 
 def test_the_estimators_of_a_wide_latent_are_listed_with_their_trust(render_variants: Render) -> None:
     text = text_of(render_variants(**CASES["wide"]))
-    assert "| *wide* | iwae | 1,000 | 1,000 | −79.30 ± 0.50 | 0.80 | no |" in text
-    assert "| *wide* | refined full | 1,000 | 1,000 | −78.60 ± 0.50 | 0.50 | yes |" in text
+    assert "| IWAE: the encoder's q | *wide* | 1 | 500 | −83.40 ± 0.50 | – | – |" in text
+    assert "covariance, and the prior | *wide* | 1,000 | 500 | −78.60 ± 0.50 | 0.50 | 95.0 % |" in text
+    assert "| … their distance | 0.60 ± 0.10 |" in text
+    assert "bounds the sampler's mean error on simulated images, and says only that." in text
 
 
 def test_without_labels_the_report_says_so_and_leaves_out_what_needs_them(render_variants: Render) -> None:
@@ -200,7 +202,7 @@ def test_the_console_and_the_readme_say_which_values_are_bounds(render_variants:
     assert [line.split()[-1] for line in lines[1:4]] == ["−131.45", "−126.80", "−126.80"]
     assert lines[3].endswith("≥ −126.80")
     assert len({len(line) for line in lines[1:4]}) == 1
-    assert any(line.startswith("| exact log p(x) of the test images, or at least (≥) |") for line in table)
+    assert any(line.startswith("| exact log p(x) of the test images, or at least (≥, 500 images) |") for line in table)
     with contextlib.chdir(render_variants(**CASES["no labels"])):
         assert "images – (no labels)" in "\n".join(summary.console())
         assert "Classifier `images`: the data have no labels." in summary.markdown()
