@@ -52,8 +52,8 @@ def _crop(window: Window, loc: Tensor, reach: Tensor) -> Window:
         first, last = (int(torch.searchsorted(line, end)) for end in (middle - length, middle + length))
         first = min(first, len(line) - 2)
         sides.append(slice(first, max(last, first + 2)))
-    first, second = sides
-    return Window(window.z1[first], window.z2[second], window.log_joint[second, first])
+    columns, rows = sides
+    return Window(window.z1[columns], window.z2[rows], window.log_joint[rows, columns])
 
 
 def log_density(window: Window, q: Posterior) -> Tensor:

@@ -192,19 +192,19 @@ def evaluate(model: VAE, x: Tensor, grid: Grid, subset: Tensor, worst: int) -> L
         "best diagonal": start.elbo,
         "best full": torch.maximum(full.elbo, start.elbo),
     }
-    own: Posterior = DiagonalNormal(best.loc, best.scale.log())
+    best_q: Posterior = DiagonalNormal(best.loc, best.scale.log())
     elbo_from_mode = from_mode.elbo
     if isinstance(encoded, FullNormal):
         ascended = images.ascend_full(windows, fine_windows, loc, encoded.factor)
         best = replace(ascended, elbo=torch.maximum(ascended.elbo, q.elbo))
-        own, elbo_from_mode = ascended.posterior, full.elbo
+        best_q, elbo_from_mode = ascended.posterior, full.elbo
         elbos["best full"] = torch.maximum(elbos["best full"], best.elbo)
     elif not diagonal:
         both = best, from_mode
         mixed = [fine_windows.get(i, window) for i, window in enumerate(windows)]
-        own, best, elbo_from_mode = _best_of_family(mixed, encoded, q.elbo, *both)
+        best_q, best, elbo_from_mode = _best_of_family(mixed, encoded, q.elbo, *both)
         elbos[f"best {model.design.posterior}"] = torch.maximum(best.elbo, elbo_from_mode)
-    pair = encoded, own
+    pair = encoded, best_q
     return Likelihood(exact, refined, change, subset, windows, q, best, elbo_from_mode, elbos, pair)
 
 
