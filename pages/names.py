@@ -22,7 +22,20 @@ def dataset_title(name: str, fallback_for: str = "") -> str:
     return f"{title}, a stand-in for {dataset_title(fallback_for)}" if fallback_for else title
 
 
+# What data/search.csv did not vary.
+NOT_SEARCHED = {
+    "latent": 2,
+    "architecture": {"kind": "mlp", "hidden": [512, 256], "residual": False},
+    "output_bias": "zero",
+    "posterior": "diagonal",
+    "objective": "elbo",
+    "beta": 1.0,
+    "beta_warmup": 0.0,
+}
+
+
 def is_searched(settings: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
     """Whether a variant has the settings of a row of data/search.csv, apart from the seed."""
     about = ("name", "seed", "images", "validation_elbo", "validation_elbo_se")
-    return all(settings[key] == value for key, value in run.items() if key not in about)
+    searched = {key: value for key, value in run.items() if key not in about} | NOT_SEARCHED
+    return all(settings[key] == value for key, value in searched.items())

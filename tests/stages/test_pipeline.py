@@ -64,7 +64,8 @@ def test_outputs_follow_the_file_contract(reproduced: Project) -> None:
         assert list(training["epoch"]) == [1, 2]
         assert {"train_elbo", "test_elbo", "test_reconstruction", "test_kl"} <= set(training)
         metrics = json.loads((root / f"reports/vae/{variant}/elbo.json").read_text())
-        assert metrics["dataset"] == "uci-digits"
+        model = json.loads((root / f"reports/vae/{variant}/model.json").read_text())
+        assert metrics["dataset"] == model["dataset"] == "uci-digits"
         assert len(metrics["dataset_digest"]) == 32
         for split, images in (("train", 1437), ("test", 360)):
             found = metrics[split]
@@ -74,6 +75,9 @@ def test_outputs_follow_the_file_contract(reproduced: Project) -> None:
             assert found["elbo"] <= found["iwae_1"] + 0.5
             assert found["iwae_1"] <= found["iwae_10"] < 0
             assert found["elbo_se"] > 0
+            assert model[split]["rate"] == found["kl"]
+            assert model[split]["distortion"] == -found["reconstruction"]
+            assert model[split]["kl_by_dimension"] == found["kl_by_dimension"]
             exact = json.loads((root / f"reports/vae/{variant}/likelihood.json").read_text())[split]
             assert found["iwae_1"] <= found["iwae_10"] <= exact["log_likelihood"]
             gap = exact["log_likelihood"] - found["elbo"]
@@ -89,6 +93,9 @@ def test_outputs_follow_the_file_contract(reproduced: Project) -> None:
         mean = np.average(tests["elbo"], weights=tests["images"])
         assert mean == pytest.approx(metrics["test"]["elbo"], abs=1e-5)
         weights = load_file(root / f"models/vae/{variant}.safetensors")
+        assert model["parameters"] == sum(tensor.numel() for tensor in weights.values())
+        assert model["latent"] == len(model["variance_of_means"]) == 2
+        assert model["active_units"] == sum(value > 0.01 for value in model["variance_of_means"])
         matrices = [
             list(tensor.shape) for name, tensor in sorted(weights.items())
             if name.startswith("encoder.") and name.endswith("weight")
