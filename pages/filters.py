@@ -87,7 +87,10 @@ def is_exact(likelihood: Mapping[str, Any]) -> bool:
 
 def worst_error(likelihood: Mapping[str, Any]) -> float:
     """The largest numerical error of log p(x) by quadrature, of any image of any split, nats; 0 without it."""
-    return max((split["quadrature_error"] for split in likelihood.values() if "quadrature_error" in split), default=0.0)
+    return max(
+        (split["quadrature_error"] for split in likelihood.values() if "quadrature_error" in split),
+        default=0.0,
+    )
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,9 @@ def results(vae: Mapping[str, Mapping[str, Any]], notebook: Iterable[Mapping[str
     counts = [number(found["likelihood"]["test"]["images"], 0) for found in variants]
     at_least = f"at least (≥, {words(dict.fromkeys(itertools.compress(counts, bounds)), 'or')} images)"
     exact = "exact log p(x) of the test images"
-    label = exact if not any(bounds) else f"log p(x), {at_least}" if all(bounds) else f"{exact}, or {at_least}"
+    label = (
+        exact if not any(bounds) else f"log p(x), {at_least}" if all(bounds) else f"{exact}, or {at_least}"
+    )
     rows |= {
         "log_likelihood": row(label, "likelihood", "test", "log_likelihood", bounds=bounds),
         "inference_gap": row(

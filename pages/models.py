@@ -60,7 +60,9 @@ def decoder(settings: Settings, activation: str) -> str:
 
 def objective(settings: Settings) -> str:
     """`ELBO`, or `IWAE, k = 10`."""
-    return "ELBO" if settings["objective"] == "elbo" else f"{settings['objective'].upper()}, k = {settings['k']}"
+    return (
+        "ELBO" if settings["objective"] == "elbo" else f"{settings['objective'].upper()}, k = {settings['k']}"
+    )
 
 
 def measured(variants: Mapping[str, Settings]) -> list[dict[str, str]]:

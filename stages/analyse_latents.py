@@ -53,7 +53,7 @@ def main(variant: str) -> None:
         [from_prior(count, model.latent, stream(seed, f"interpolation {end}")) for end in ("starts", "ends")]
         for seed, count in ((figures.seed, figures.rows), (lines.seed, lines.pairs))
     )
-    paths = interpolation.decode(model, *ends, figures.steps)
+    paths = interpolation.decode(model, ends[0], ends[1], figures.steps)
     write_npz(f"data/lines/{variant}.npz", probabilities=paths.numpy(), **plane)
     if data.labelled:
         summaries = judged_lines(data, model, means["train"], (ends, others), figures.steps, lines, report)
@@ -65,7 +65,7 @@ def main(variant: str) -> None:
     else:
         for name, columns in EMPTY.items():
             write_csv(f"{report}/{name}.csv", [], columns)
-        many = interpolation.decode(model, *others, figures.steps)
+        many = interpolation.decode(model, others[0], others[1], figures.steps)
         shown, random = (interpolation.measure(x, figures.steps).summary() for x in (paths, many))
         summaries = {"labels": False, "shown": shown, "random": {"lines": lines.pairs, **random}}
         say(

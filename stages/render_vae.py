@@ -37,14 +37,16 @@ def main(variant: str) -> None:
     lines = read_npz(f"data/lines/{variant}.npz")
     samples = read_npz(f"data/samples/{variant}.npz")["probabilities"]
     means = model.encoder(data.inputs("test")).mean.numpy()
-    classes = data.labels.get("test"), data.classes, table("latents_pairs")
+    labels, names, pairs = data.labels.get("test"), data.classes, table("latents_pairs")
     figures: dict[str, Figure] = {}
     if model.latent == 2:
         decoded = decode_plane(model)
-        figures["plane"] = plots.plane(means, *classes, decoded, data.shape, EXTENT, variant, title)
+        figures["plane"] = plots.plane(
+            means, labels, names, pairs, decoded, data.shape, EXTENT, variant, title
+        )
     else:
-        projected = lines["points"], lines["shares"]
-        figures["projection"] = plots.projection(*projected, *classes, variant, title)
+        points, shares = lines["points"], lines["shares"]
+        figures["projection"] = plots.projection(points, shares, labels, names, pairs, variant, title)
         if kl := read_json(f"reports/vae/{variant}/model.json")["kl_by_dimension"]:
             figures["units"] = plots.units(kl["test"], means.var(axis=0) > ACTIVE, variant, title)
     route = "straight lines" if model.latent == 2 else "great circles"

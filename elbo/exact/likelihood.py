@@ -181,8 +181,8 @@ def evaluate(model: VAE, x: Tensor, grid: Grid, subset: Tensor, worst: int) -> L
     refined = torch.cat([integral.spread.topk(min(worst, len(x))).indices, subset[narrow]]).unique()
     exact = integral.log_likelihood.clone()
     for extent in integral.extent[refined].unique().tolist():
-        own = refined[integral.extent[refined] == extent]
-        exact[own] = refine(model.decoder, x[own], Grid(extent, grid.nodes), FINER)
+        alike = refined[integral.extent[refined] == extent]
+        exact[alike] = refine(model.decoder, x[alike], Grid(extent, grid.nodes), FINER)
     change = (exact - integral.log_likelihood)[refined].abs()
     fine_windows = dict(zip(narrow.tolist(), finer, strict=True))
     start = best.better(from_mode)

@@ -202,7 +202,10 @@ def test_the_console_and_the_readme_say_which_values_are_bounds(render_variants:
     assert [line.split()[-1] for line in lines[1:4]] == ["−131.45", "−126.80", "−126.80"]
     assert lines[3].endswith("≥ −126.80")
     assert len({len(line) for line in lines[1:4]}) == 1
-    assert any(line.startswith("| exact log p(x) of the test images, or at least (≥, 500 images) |") for line in table)
+    assert any(
+        line.startswith("| exact log p(x) of the test images, or at least (≥, 500 images) |")
+        for line in table
+    )
     with contextlib.chdir(render_variants(**CASES["no labels"])):
         assert "images – (no labels)" in "\n".join(summary.console())
         assert "Classifier `images`: the data have no labels." in summary.markdown()

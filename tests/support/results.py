@@ -76,7 +76,11 @@ def widen(reports: Path, variant: str, latent: int = 20) -> None:
     change(folder / "likelihood.json", likelihood | {"method": "importance sampling"})
     change(folder / "model.json", read(folder / "model.json") | {"latent": latent, "active_units": 9})
     write_families(folder, 500, {"encoder": 4.5, "best diagonal": 2.5, "best full": 1.5})
-    rows = [("iwae", 1, -83.4, "", ""), ("iwae", 1000, -79.3, 0.8, 0.1), ("best full", 1000, -78.6, 0.5, 0.95)]
+    rows = [
+        ("iwae", 1, -83.4, "", ""),
+        ("iwae", 1000, -79.3, 0.8, 0.1),
+        ("best full", 1000, -78.6, 0.5, 0.95),
+    ]
     lines = [f"{split},{name},{k},500,{bound},0.5,{shape},{share}"
              for split in ("train", "test") for name, k, bound, shape, share in rows]  # fmt: skip
     (folder / "estimators.csv").write_text("\n".join([HEADERS["estimators"], *lines]) + "\n")

@@ -1,6 +1,5 @@
 """Tables as csv."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from workflow.core.files import DECIMALS, write_bytes
 def write_csv(
     path: Path | str,
     table: pd.DataFrame | list[dict[str, Any]] | dict[str, Any],
-    columns: Sequence[str] | None = None,
+    columns: list[str] | None = None,
 ) -> None:
     """Writes a table, or its rows, or its columns by name: `DECIMALS` decimals, lines end in LF, no index.
 
