@@ -144,7 +144,8 @@ class Estimates:
             }
             for row in self.by_estimator()
         }
-        return found | {"log_likelihood_by": self.families[self.best], "estimators": estimators}
+        about = {"log_likelihood_by": self.families[self.best], "log_likelihood_is": "a lower bound"}
+        return found | about | {"estimators": estimators}
 
 
 def _row(name: str, samples: int, bound: Tensor, pareto_k: Tensor | None = None) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def test_estimators_of_one_model_agree_on_the_images_they_share() -> None:
     assert gaps[0] > gaps[1] > 0
     assert all(tuple(row) == COLUMNS for row in found.by_estimator())
     assert [row["k"] for row in found.by_estimator()[1:4]] == [1, 10, 100]
-    classes = found.by_class(labels, ["even", "odd"])
+    classes = [found.means(labels == label) for label in (0, 1)]
     assert sum(row["images"] for row in classes) == 30
     for row in classes:
         assert row["inference"] == pytest.approx(row["approximation"] + row["amortization"])
