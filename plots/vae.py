@@ -276,7 +276,7 @@ def verdicts(
     if table.empty:
         return pictures.tiles(decoded, shape, columns, TILE, (12, 44), (8, 8), f"binarized {data}", title)[0]
     long = max(map(len, table["verdict"])) > 2
-    margins, room = (12, 44), (26, 42) if long else (18, 28)
+    margins, room = (18 if long else 12, 44), (26, 42) if long else (18, 28)
     fig, axes, places, size = pictures.tiles(decoded, shape, columns, TILE, margins, room, caption, title)
     high, wide = size
     found = table[["verdict", "confidence", "sure"]].itertuples(index=False)

@@ -70,8 +70,10 @@ def test_a_posterior_that_is_no_diagonal_gaussian_is_drawn_by_the_contour_of_its
         "picture": np.zeros((5, 64)), "log_likelihood": -1.0,
     }  # fmt: skip
     plain = {key: value for key, value in image.items() if key != "log_q"}
-    fig = likelihood.posteriors({"full": {"best": image}, "diagonal": {"best": plain}}, "digits")
-    full, _, _, diagonal, *_ = fig.axes
+    which = ("best", "median", "worst")
+    rows = {"full": dict.fromkeys(which, image), "diagonal": dict.fromkeys(which, plain)}
+    fig = likelihood.posteriors(rows, "digits")
+    full, diagonal = fig.axes[0], fig.axes[3]
     assert not any(isinstance(patch, Ellipse) for patch in full.patches)
     assert sum(isinstance(patch, Ellipse) for patch in diagonal.patches) == 2
     contour = full.collections[1].get_paths()[0]
