@@ -27,7 +27,7 @@ def main() -> None:
     rows = select(experiments(), names)
     columns = differing(rows.values())
     if len(rows) > 1 and columns:
-        print(table(rows, columns))
+        print(table(rows, columns) + note(rows.values(), columns))
     elif names:
         print(f"nothing differs between {', '.join(rows)}")
     else:
@@ -35,7 +35,8 @@ def main() -> None:
         print("  `dvc exp run -S vae.tuned.lr=0.001` makes an experiment, and `make sweep` several")
         found = variants(next(iter(rows.values())))
         if len(found) > 1:
-            print(f"\nThe variants of params.yaml:\n{table(found, differing(found.values()))}")
+            columns = differing(found.values())
+            print(f"\nThe variants of params.yaml:\n{table(found, columns)}{note(found.values(), columns)}")
 
 
 def experiments() -> dict[str, Row]:
@@ -98,6 +99,16 @@ def table(rows: Mapping[str, Row], columns: Sequence[str]) -> str:
     cells = {column: [_text(row.get(column)) for row in rows.values()] for column in columns}
     text = pd.DataFrame(cells, index=list(rows)).to_string(line_width=WIDTH)
     return re.sub(r" *\\?$", "", text, flags=re.M)  # pandas marks lines that go on by a backslash
+
+
+def note(rows: Iterable[Row], columns: Sequence[str]) -> str:
+    """A last line for a table with log-likelihoods of wide latents, which are lower bounds; or ""."""
+    latents = [
+        value for row in rows for key, value in row.items() if re.fullmatch(r"vae(\.\w+)?\.latent", key)
+    ]
+    shown = any(column.split(".")[-1] in ("logp", "gap") for column in columns)
+    wide = shown and any(latent not in (2, None) for latent in latents)
+    return "\nlogp and gap are lower bounds where latent is not 2" if wide else ""
 
 
 def _text(value: Any) -> str:

@@ -59,7 +59,7 @@ def words(items: Iterable[Any], last: str = "and") -> str:
 
 
 def escape(value: Any) -> Any:
-    """A value of a file, as deep as it goes, with text that Markdown shows as it is: a class may be `<b>|a`."""
+    """A value of a file, at any depth, with text that Markdown shows as it is: a class may be `<b>|a`."""
     if isinstance(value, str):
         return SPECIAL.sub(r"\\\1", " ".join(value.split()))
     if isinstance(value, dict):
@@ -86,7 +86,7 @@ def is_exact(likelihood: Mapping[str, Any]) -> bool:
 
 
 def worst_error(likelihood: Mapping[str, Any]) -> float:
-    """The largest numerical error of log p(x) by quadrature, of any image of any split, nats; 0 without it."""
+    """The largest numerical error of log p(x) by quadrature, over images and splits, nats; 0 without it."""
     return max(
         (split["quadrature_error"] for split in likelihood.values() if "quadrature_error" in split),
         default=0.0,

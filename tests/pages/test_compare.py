@@ -46,6 +46,29 @@ def test_a_comparison_of_many_params_fits_120_columns() -> None:
     assert all(any(f"setting_{number}" in line for line in lines) for number in range(12))
 
 
+def test_variants_of_other_kinds_are_compared_and_their_bounds_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(compare, "read_yaml", lambda: {"vae": {"tuned": {}, "conv": {}}})
+    row = {
+        "vae.tuned.latent": 2, "vae.tuned.architecture.kind": "mlp",
+        "vae.tuned.architecture.hidden": [512, 256],
+        "vae.conv.latent": 20, "vae.conv.architecture.kind": "conv", "vae.conv.architecture.hidden": [256],
+        "vae.conv.architecture.channels": [32, 64], "tuned.logp": -126.8, "conv.logp": -78.5,
+    }  # fmt: skip
+    found = compare.variants(row)
+    columns = compare.differing(found.values())
+    text = compare.table(found, columns) + compare.note(found.values(), columns)
+    assert text.splitlines() == [
+        "       vae.latent vae.architecture.kind vae.architecture.hidden vae.architecture.channels     logp",
+        "tuned           2                   mlp              [512, 256]                         –  -126.80",
+        "conv           20                  conv                   [256]                  [32, 64]   -78.50",
+        "logp and gap are lower bounds where latent is not 2",
+    ]
+    planes = {"tuned": found["tuned"]}
+    assert compare.note(planes.values(), columns) == ""
+
+
 def test_a_comparison_without_git_is_an_error(tmp_path: Path) -> None:
     for name in ("pages", "workflow", "params.yaml", "dvc.yaml"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy

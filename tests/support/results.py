@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -112,8 +113,8 @@ def unlabel(reports: Path) -> None:
                 if kind in found:
                     found[kind] = {key: found[kind][key] for key in ("detour", "largest_step")}
             change(folder / file, found)
-        for path in [*folder.glob("*_by_class.csv"), *folder.glob("*pairs.csv"), folder / "latents_confusion.csv",
-                     folder / "samples.csv", folder / "interpolation_lines.csv"]:  # fmt: skip
+        tables = ("*_by_class.csv", "*pairs.csv", "latents_confusion.csv", "samples.csv", "*lines.csv")
+        for path in itertools.chain(*map(folder.glob, tables)):
             path.write_text(path.read_text().splitlines()[0] + "\n")
     shutil.rmtree(reports / "figures/classifier/images")
     for name in ("gaps", "critique", "neighbours", "regions"):
