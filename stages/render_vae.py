@@ -47,8 +47,8 @@ def main(variant: str) -> None:
     else:
         points, shares = lines["points"], lines["shares"]
         figures["projection"] = plots.projection(points, shares, labels, names, pairs, variant, title)
-        if kl := read_json(f"reports/vae/{variant}/model.json")["kl_by_dimension"]:
-            figures["units"] = plots.units(kl["test"], means.var(axis=0) > ACTIVE, variant, title)
+        if kl := read_json(f"reports/vae/{variant}/model.json")["test"]["kl_by_dimension"]:
+            figures["units"] = plots.units(kl, means.var(axis=0) > ACTIVE, variant, title)
     route = "straight lines" if model.latent == 2 else "great circles"
     for name, csv, columns, images, about in (
         ("samples", "samples", settings.grid, samples, "decoded samples of the prior"),
