@@ -37,7 +37,7 @@ def test_gaps_of_families_stand_below_each_other_and_bounds_say_so() -> None:
     texts = [text.get_text() for text in axes.texts]
     assert texts[:2] == ["6.00 ± 0.10", "≥ 6.00 ± 0.10"]
     assert texts[-1] == "0.50 ± 0.10"
-    bars = [bar.get_width() for bar in axes.patches]
+    bars = [bar.get_bbox().width for bar in axes.patches]
     assert bars == [6.0, 6.0, 2.0, 2.0, 1.0, 1.0, 0.5]
 
 

@@ -60,12 +60,12 @@ def test_decoded_images_fill_the_plane(shape: tuple[int, int]) -> None:
 @pytest.mark.parametrize("labelled", [True, False])
 def test_points_are_coloured_by_class_only_if_there_are_labels(labelled: bool) -> None:
     points, labels = np.random.default_rng(0).normal(size=(60, 2)), np.arange(60) % 3
-    arguments: tuple[Any, ...] = (labels, LONG, PAIRS) if labelled else (None, (), PAIRS)
+    classes: tuple[Any, Any] = (labels, LONG) if labelled else (None, ())
     share = np.array([0.5, 0.25])
     decoded = np.zeros((100, 64))
     for fig in (
-        vae.plane(points, *arguments, decoded, (8, 8), 3.0, "tuned", "shapes"),
-        vae.projection(points, share, *arguments, "tuned", "shapes"),
+        vae.plane(points, *classes, PAIRS, decoded, (8, 8), 3.0, "tuned", "shapes"),
+        vae.projection(points, share, *classes, PAIRS, "tuned", "shapes"),
     ):
         colours = {to_hex(colour) for colour in fig.axes[0].collections[0].get_facecolor()}
         assert len(colours) == (3 if labelled else 1)
