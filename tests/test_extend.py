@@ -107,7 +107,7 @@ def test_all_recipes_together_run(copy: Project) -> None:
     commit(copy)
     assert "up to date" in copy.run("python", "-m", "workflow.reproduce.check")
     printed = copy.run("python", "-m", "pages.summary")
-    report = (copy.path / "reports/README.md").read_text()
+    report = (copy.path / "reports/README.md").read_text().replace("\\_", "_")
     for name in variants():
         found = json.loads((copy.path / f"reports/vae/{name}/likelihood.json").read_text())
         assert (found.get("method") == "importance sampling") == (name == "latent_10")
