@@ -54,9 +54,9 @@ def write_data(counts: dict[str, int], classes: tuple[str, ...] = (), latent: in
     data.save("data/binarized.npz")
     vae = small_vae(SHAPE, [6], torch.Generator().manual_seed(0), latent=latent)
     write_weights("models/vae/a.safetensors", vae.state_dict(), vae.about)
-    judge = Classifier(35, [4], len(classes), "relu", torch.Generator().manual_seed(0))
-    about = {"activation": "relu"}
-    write_weights("models/classifier/images.safetensors", judge.state_dict() if classes else {}, about)
+    if classes:
+        judge = Classifier(35, [4], len(classes), "relu", torch.Generator().manual_seed(0))
+        write_weights("models/classifier/images.safetensors", judge.state_dict(), {"activation": "relu"})
     return data
 
 
