@@ -12,6 +12,7 @@ from matplotlib.ticker import NullLocator
 from plots import style
 
 LAST = "log p(x)\n"
+TRUST = 0.9  # share of the images with a small Pareto k from which on a marker is filled
 
 
 def ladder(elbo: Mapping[str, Any], likelihood: Mapping[str, Any], *, exact: bool = True) -> dict[str, float]:
@@ -99,11 +100,12 @@ def families(tables: Mapping[str, pd.DataFrame], bounded: Sequence[str], data: s
 def estimators(tables: Mapping[str, pd.DataFrame], data: str) -> Figure:
     """Lower bounds of log p(x) (nats per image) of wide latents, by the number k of their samples.
 
-    An open marker is not to be trusted: the weights' tail is too heavy (their Pareto k is too large).
+    An open marker is not to be trusted: of fewer than `TRUST` of the images do the weights have a tail so light
+    (a Pareto k so small) that their mean can be relied on.
 
     Args:
         tables: of each model the rows of one split: `estimator`, `k`, `images`, `bound`, `bound_se`,
-            `pareto_k`, `trusted`. An estimator with one k is a line across.
+            `pareto_k`, `trusted` (a share). An estimator with one k is a line across.
     """
     fig, cells = style.panels(len(tables), 5.0 if len(tables) > 1 else 7.0, 4.2)
     every = list(dict.fromkeys(name for table in tables.values() for name in table["estimator"]))
@@ -120,7 +122,7 @@ def estimators(tables: Mapping[str, pd.DataFrame], data: str) -> Figure:
                 axes.axhline(bound[0], color=look.colour, ls=look.dashes, lw=1.2)
             else:
                 axes.plot(k, bound, color=look.colour, ls=look.dashes, lw=1.4)
-            trusted = ~rows["trusted"].astype(str).isin(("False", "0", "0.0")).to_numpy()
+            trusted = ~(pd.to_numeric(rows["trusted"]) < TRUST).to_numpy()
             for chosen, fill in ((trusted, look.colour), (~trusted, "white")):
                 axes.errorbar(
                     k[chosen], bound[chosen], rows["bound_se"].to_numpy()[chosen], color=look.colour,
