@@ -98,6 +98,8 @@ def of_likelihood(
         )
         bounds, arrays = (read_npz(f"data/{kind}/{name}.npz") for kind in ("elbo", "likelihood"))
         scored = bounds["index_test"]
+        if name in wide:  # the bound of the same images as the others, and not the best one, of a few
+            found = {"log_likelihood": arrays["log_likelihood_test"].mean()}
         ladders[name] = estimates.ladder(elbo, found, exact=name not in wide)
         if name not in wide:
             maps[name] = points[scored], arrays["log_likelihood_test"]

@@ -3,7 +3,7 @@
 A convolution here copies its patches into a matrix, and one product of `elbo.models.layers` does the rest; a
 transposed convolution does the same backwards. So its bits are those of that product, which under
 `compute.portable` are the same on any x86-64 processor with AVX2, and of copies and sums in a fixed order.
-torch's conv2d chooses a kernel by batch size and processor, and was a fifth faster at most (28 x 28 pixels).
+torch's conv2d, whose kernels depend on more than these settings, was a fifth faster at most (28 x 28 pixels).
 Pictures lie channels last, (N, height, width, channels), so that each row of a patch is one copy.
 """
 
