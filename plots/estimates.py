@@ -100,8 +100,8 @@ def families(tables: Mapping[str, pd.DataFrame], bounded: Sequence[str], data: s
 def estimators(tables: Mapping[str, pd.DataFrame], data: str) -> Figure:
     """Lower bounds of log p(x) (nats per image) of wide latents, by the number k of their samples.
 
-    An open marker is not to be trusted: of fewer than `TRUST` of the images do the weights have a tail so light
-    (a Pareto k so small) that their mean can be relied on.
+    An open marker is not to be trusted: fewer than `TRUST` of the images have weights with a tail so light (a
+    Pareto k so small) that their mean can be relied on.
 
     Args:
         tables: of each model the rows of one split: `estimator`, `k`, `images`, `bound`, `bound_se`,
