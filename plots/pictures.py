@@ -11,7 +11,6 @@ from matplotlib.textpath import TextPath
 from plots import style
 
 LONGEST = 2.5  # times the wanted size: the longer side of a narrow picture
-NARROWEST = 0.9  # times the wanted size: a column of pictures, as texts stand below them
 
 
 def enlarged_size(shape: Sequence[int], pixels: int) -> tuple[int, int]:
@@ -50,7 +49,7 @@ def tiles(
     """
     pictures = enlarged(images, shape, pixels)
     high, wide = pictures.shape[1:]
-    inside = (max(round(NARROWEST * pixels), wide) - wide) // 2  # left and right of a narrow picture
+    inside = max(pixels - wide, 0) // 2  # left and right of a narrow picture, whose texts are wider
     across, down = 2 * inside + wide + room[0], high + room[1]
     ends = [
         TextPath((0, 0), text, size).get_extents().x1 for text, size in ((caption, 9), (title, 13)) if text

@@ -77,7 +77,7 @@ def great_circles(starts: Tensor, ends: Tensor, steps: int) -> Tensor:
     curved = (
         norm * (((1 - share) * angle).sin() * u + (share * angle).sin() * v) / angle.sin().clamp(min=1e-12)
     )
-    return torch.where(angle.sin() > 1e-3, curved, straight_lines(starts, ends, steps))
+    return torch.where(angle.sin() > 1e-2, curved, straight_lines(starts, ends, steps))
 
 
 def lines(starts: Tensor, ends: Tensor, steps: int) -> Tensor:

@@ -85,6 +85,7 @@ def project(train: ArrayLike, test: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.decomposition import PCA
 
     points, others = (np.asarray(values, dtype=np.float64) for values in (train, test))
-    fitted = PCA(2, svd_solver="covariance_eigh").fit(points)
+    with np.errstate(invalid="ignore"):  # PCA divides by a variance of zero
+        fitted = PCA(2, svd_solver="covariance_eigh").fit(points)
     variance = points.var(axis=0, ddof=1).sum()
     return fitted.transform(others), fitted.explained_variance_ / max(variance, 1e-12)

@@ -28,7 +28,7 @@ def test_lines_in_a_plane_are_straight_and_so_are_those_between_equal_or_opposit
     starts, ends = (from_prior(5, 2, stream(0, end)) for end in ("starts", "ends"))
     assert torch.equal(interpolation.lines(starts, ends, 7), straight_lines(starts, ends, 7))
     z = from_prior(5, 4, stream(0, "wide"))
-    for factor in (1.0, 2.0, -1.0, 0.0):
+    for factor in (1.0, 2.0, -1.0):
         assert torch.equal(interpolation.lines(z, factor * z, 5), straight_lines(z, factor * z, 5))
 
 
