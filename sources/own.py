@@ -13,6 +13,7 @@ from typing import IO
 import numpy as np
 
 from sources import idx, pictures
+from sources.class_names import LONGEST, name_fault
 from sources.pictures import SPLITS, check_size, shown
 from workflow.core.arrays import UNREADABLE
 from workflow.core.errors import UserError
@@ -21,7 +22,6 @@ NAME = "own"
 ARRAYS = tuple(f"{split}_{kind}" for split in SPLITS for kind in ("images", "labels"))
 FORMATS = """an .npz, a folder with train/ and test/, or a folder of IDX files (docs/data.md)"""
 CLASSES = 256  # a label is a byte
-LONGEST = 40  # letters of a class name, which stands in figures
 BLOCK = 4096  # images whose floats are converted at once
 
 
@@ -83,15 +83,6 @@ def read(path: Path, names: Sequence[str] | None) -> Own:
         if fault := name_fault(name):
             raise UserError(f"{path}: class {name!r} {fault}; rename it, or name all in data.classes")
     return Own(images, codes, classes)
-
-
-def name_fault(name: str) -> str:
-    """Why a text cannot be the name of a class, which stands in figures, tables and pages; or ""."""
-    if not name.isprintable() or not name[:1].isalnum():
-        return "does not begin with a letter or digit, or has letters that cannot be printed"
-    if "$" in name or "\\" in name:  # matplotlib would take it for mathematics
-        return "has a $ or \\ in it"
-    return f"is longer than {LONGEST} letters" if len(name) > LONGEST else ""
 
 
 def numbered(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from elbo.analysis import interpolation, latents
+from elbo.analysis import columns, interpolation, latents
 from elbo.determinism import prepare, stream
 from elbo.models.classifier import Classifier
 from elbo.models.vae import VAE, from_prior
@@ -21,17 +21,6 @@ from workflow.core.tables import write_csv
 from workflow.core.weights import read_weights
 from workflow.runs.console import progress, say
 
-EMPTY = {  # the tables of data without labels: their columns
-    "latents_by_class": ["class", "images", "neighbours_recall", "probe_recall", "silhouette"],
-    "latents_confusion": ["class"],
-    "latents_pairs": ["first", "second", "images", "share", "z1", "z2"],
-    "interpolation_lines": ["row", "step", "verdict", "confidence", "sure"],
-    "interpolation_pairs": [
-        "first", "second", "faithful", "transitions", "unsure", "detour", "largest_step", "random_lines",
-        "random_faithful",
-    ],
-}  # fmt: skip
-
 
 def main(variant: str) -> None:
     compute, separation, lines, figures = load(Params, "compute", "latents", "interpolation", "figures")
@@ -42,9 +31,8 @@ def main(variant: str) -> None:
     part = iter(progress(("neighbours", "lines"), total=2, label=variant, unit="part"))
     next(part)
     means = {split: model.encoder(data.inputs(split)).mean for split in ("train", "test")}
-    plane: dict[str, np.ndarray] = {}
-    if model.latent > 2:  # the projection stands for the plane
-        plane = dict(zip(("points", "shares"), latents.project(means["train"], means["test"]), strict=True))
+    # of a wide latent, the projection stands for the plane
+    plane = latents.project(means["train"], means["test"]) if model.latent > 2 else {}
     points = plane.get("points", means["test"].numpy())
     found = overlaps(data, means, points, separation, report) if data.labelled else {"labels": False}
     write_json(f"{report}/latents.json", data.identity | found)
@@ -57,20 +45,16 @@ def main(variant: str) -> None:
     write_npz(f"data/lines/{variant}.npz", probabilities=paths.numpy(), **plane)
     if data.labelled:
         summaries = judged_lines(data, model, means["train"], (ends, others), figures.steps, lines, report)
-        say(
-            f"{variant}: neighbours classify {found['neighbours_accuracy']:.2%} of the test images correctly;"
-            f" classifier confidence below {lines.sure:.0%} in {summaries['random']['unsure']:.2%}"
-            " of the steps on lines"
-        )
+        right, unsure = found["neighbours_accuracy"], summaries["random"]["unsure"]
+        about = f"classifier confidence below {lines.sure:.0%} in {unsure:.2%} of the steps on lines"
+        say(f"{variant}: neighbours classify {right:.2%} of the test images correctly; {about}")
     else:
-        for name, columns in EMPTY.items():
-            write_csv(f"{report}/{name}.csv", [], columns)
+        for name, header in columns.LATENTS.items():
+            write_csv(f"{report}/{name}.csv", [], header)
         many = interpolation.decode(model, others[0], others[1], figures.steps)
         shown, random = (interpolation.measure(x, figures.steps).summary() for x in (paths, many))
         summaries = {"labels": False, "shown": shown, "random": {"lines": lines.pairs, **random}}
-        say(
-            f"{variant}: lines through decoded images are {random['detour']:.2f} times as long as direct ones"
-        )
+        say(f"{variant}: lines of decoded images are {random['detour']:.2f} times as long as direct ones")
     write_json(f"{report}/interpolations.json", data.identity | {"steps": figures.steps} | summaries)
 
 
@@ -89,8 +73,7 @@ def overlaps(
         "silhouette": found.silhouette,
     }
     pairs = pd.DataFrame(latents.confused_pairs(found, points))
-    for column in ("first", "second"):
-        pairs[column] = [names[label] for label in pairs[column]]
+    pairs[["first", "second"]] = np.array(names)[pairs[["first", "second"]].to_numpy()]
     confusion = pd.DataFrame(found.confusion, pd.Index(names, name="class"), names).reset_index()
     write_csv(f"{report}/latents_by_class.csv", by_class)
     write_csv(f"{report}/latents_confusion.csv", confusion)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from elbo.analysis import critique
+from elbo.analysis import columns, critique
 from elbo.determinism import prepare, stream
 from elbo.models.classifier import Classifier
 from elbo.models.vae import VAE, from_prior
@@ -17,14 +17,6 @@ from workflow.core.params import load
 from workflow.core.tables import write_csv
 from workflow.core.weights import read_weights
 from workflow.runs.console import progress, say
-
-EMPTY = {  # the tables of data without labels: their columns
-    "critique_by_class": [
-        "class", "share", "share_of_data", "confidence", "entropy", "unsure", "pixel_entropy",
-        "pixel_entropy_of_reconstructions", "judge_error", "reconstructed_as_other", "most_often_as",
-    ],
-    "samples": ["sample", "verdict", "confidence", "sure"],
-}  # fmt: skip
 
 
 def main(variant: str) -> None:
@@ -45,11 +37,11 @@ def main(variant: str) -> None:
     }
     if data.labelled:
         metrics |= judged(data, few, means, rebuilt, variant, settings)
-        share = f"{metrics['unsure']:.2%} of {settings.samples:,} samples"
-        say(f"{variant}: classifier confidence below {settings.sure:.0%} in {share}")
+        share = f"in {metrics['unsure']:.2%} of {settings.samples:,} samples"
+        say(f"{variant}: classifier confidence below {settings.sure:.0%} {share}")
     else:
-        for name, columns in EMPTY.items():
-            write_csv(f"{report}/{name}.csv", [], columns)
+        for name, header in columns.CRITIQUE.items():
+            write_csv(f"{report}/{name}.csv", [], header)
         metrics["labels"] = False
         say(f"{variant}: entropy of samples {metrics['pixel_entropy']:.4f} nats per pixel")
     write_json(f"{report}/critique.json", metrics)
@@ -95,10 +87,8 @@ def judged(
     chosen = torch.randperm(len(train), generator=stream(settings.seed, "train"))[:count].sort().values
     images = {"samples": samples[:count], "reconstructions": reconstructions[:count], "train": train[chosen]}
     of_test = judge.features(test[:count])
-    features = {
-        kind: critique.distances(judge.features(x), of_test, settings.neighbours)
-        for kind, x in images.items()
-    }
+    k = settings.neighbours
+    features = {kind: critique.distances(judge.features(x), of_test, k) for kind, x in images.items()}
     shown = critique.judge(judge, critique.binarized(few))
     verdicts = {
         "sample": range(1, len(shown.label) + 1),

@@ -16,8 +16,8 @@ from elbo.exact import likelihood
 from elbo.exact.grid import Grid
 from elbo.exact.price import price
 from elbo.models.vae import VAE
-from stages.schema import EvaluateLikelihood as Settings
 from stages.schema import Params
+from stages.schema_likelihood import EvaluateLikelihood
 from workflow.core import dataset
 from workflow.core.arrays import read_npz, write_npz
 from workflow.core.files import write_json
@@ -71,7 +71,11 @@ def main(variant: str) -> None:
 
 
 def bound(
-    variant: str, model: VAE, data: dataset.Dataset, bounds: dict[str, torch.Tensor], settings: Settings
+    variant: str,
+    model: VAE,
+    data: dataset.Dataset,
+    bounds: dict[str, torch.Tensor],
+    settings: EvaluateLikelihood,
 ) -> None:
     """Lower bounds of log p(x) of a model whose latent is no plane."""
     metrics: dict[str, Any] = {**data.identity, "method": "importance sampling"}
@@ -102,14 +106,7 @@ def bound(
     write(variant, metrics, arrays, rows, columns, families)
 
 
-def write(
-    variant: str,
-    metrics: Any,
-    arrays: dict[str, np.ndarray],
-    rows: list[dict[str, Any]],
-    columns: list[str],
-    families: list[dict[str, Any]],
-) -> None:
+def write(variant: str, metrics: Any, arrays: Any, rows: Any, columns: Any, families: Any) -> None:
     write_csv(f"reports/vae/{variant}/likelihood_by_class.csv", rows, columns)
     write_csv(f"reports/vae/{variant}/families.csv", families)
     write_npz(f"data/likelihood/{variant}.npz", **arrays)

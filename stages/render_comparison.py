@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from elbo.analysis.critique import binarized, judge
+from elbo.analysis.critique import regions
 from elbo.determinism import prepare, stream
 from elbo.models.classifier import Classifier
 from elbo.models.vae import VAE
@@ -54,16 +54,16 @@ def main() -> None:
         figures["estimators"] = estimates.estimators(tables(wide, "estimators", "test"), title)
     if data.labelled:
         place = "among the latents" if wide else "in the plane"
-        method = f"{title}, classified by their {k} nearest neighbours {place}"
-        confusions = {
-            name: table.drop(columns="class").to_numpy()
-            for name, table in tables(models, "latents_confusion").items()
-        }
+        counts = tables(models, "latents_confusion").items()
+        confusions = {name: table.drop(columns="class").to_numpy() for name, table in counts}
         figures["critique"] = critique.by_class(tables(models, "critique_by_class"), title)
-        figures["neighbours"] = classifier.confusion(confusions, names, method)
+        figures["neighbours"] = classifier.confusion(
+            confusions, names, f"{title}, classified by their {k} nearest neighbours {place}"
+        )
         if planes:
             figures["gaps"] = likelihood.decomposition(tables(planes, "likelihood_by_class"), title)
-            figures["regions"] = critique.regions(regions(planes), names, EXTENT, sure, title)
+            seen = {name: regions(model, judge(), EXTENT, GRID) for name, model in planes.items()}
+            figures["regions"] = critique.regions(seen, names, EXTENT, sure, title)
     if len(models) > 1:
         figures["gains"] = differences.gains(read_json("reports/vae_differences.json"), title)
     search = read_csv("data/search.csv")
@@ -116,13 +116,5 @@ def of_likelihood(
     return figures
 
 
-def regions(models: dict[str, VAE]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """By variant, the class of the decoded image at (GRID, GRID) latents and the classifier's confidence."""
-    classifier_of_images = Classifier.from_weights(*read_weights("models/classifier/images.safetensors"))
-    line = torch.linspace(-EXTENT, EXTENT, GRID)
-    latents = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1).flatten(0, 1)
-    found = {}
-    for name, model in models.items():
-        seen = judge(classifier_of_images, binarized(model.decode(latents)))
-        found[name] = (seen.label.reshape(GRID, GRID).numpy(), seen.confidence.reshape(GRID, GRID).numpy())
-    return found
+def judge() -> Classifier:
+    return Classifier.from_weights(*read_weights("models/classifier/images.safetensors"))

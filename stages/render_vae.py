@@ -6,6 +6,7 @@ import torch
 from matplotlib.figure import Figure
 
 from elbo.determinism import prepare
+from elbo.evaluation import ACTIVE
 from elbo.models.vae import VAE
 from pages.figures import write_figures
 from pages.names import dataset_title
@@ -20,7 +21,6 @@ from workflow.core.weights import read_weights
 from workflow.runs.console import say
 
 EXTENT = 3.0  # standard deviations of the prior
-ACTIVE = 0.01  # variance of a unit's posterior mean over images, from which on it is active (Burda 2016)
 NAMES = {"verdict": str, "first": str, "second": str}  # of classes: "7" is not a number
 
 
@@ -47,8 +47,10 @@ def main(variant: str) -> None:
     else:
         points, shares = lines["points"], lines["shares"]
         figures["projection"] = plots.projection(points, shares, labels, names, pairs, variant, title)
-        if kl := read_json(f"reports/vae/{variant}/model.json")["test"]["kl_by_dimension"]:
-            figures["units"] = plots.units(kl, means.var(axis=0) > ACTIVE, variant, title)
+        model_json = read_json(f"reports/vae/{variant}/model.json")
+        if kl := model_json["test"]["kl_by_dimension"]:
+            active = [spread > ACTIVE for spread in model_json["variance_of_means"]]
+            figures["units"] = plots.units(kl, active, variant, title)
     route = "straight lines" if model.latent == 2 else "great circles"
     for name, csv, columns, images, about in (
         ("samples", "samples", settings.grid, samples, "decoded samples of the prior"),

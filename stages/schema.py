@@ -3,24 +3,26 @@
 import functools
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationInfo, create_model, field_validator, model_validator
+from pydantic import Field, ValidationInfo, create_model, field_validator, model_validator
 
-from sources import own
+from sources.class_names import name_fault
+from stages.schema_likelihood import EvaluateLikelihood
+from stages.schema_types import (
+    Count,
+    Name,
+    NotEmpty,
+    NotNegative,
+    Pair,
+    Pictures,
+    Positive,
+    Probability,
+    Seed,
+    Share,
+)
 from workflow.core.params import Section
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$")]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Probability = Annotated[float, Field(gt=0, lt=1)]
-T = TypeVar("T")
-NotEmpty = Annotated[T, Field(min_length=1)]
-Pair = Annotated[list[T], Field(min_length=2, max_length=2)]
-Pictures = Annotated[int, Field(ge=1, le=50)]  # more are too small to see, and take minutes to draw
 Activation = Literal["relu", "gelu", "silu", "tanh"]
 OptimizerName = Literal[
     "gradient descent",
@@ -73,7 +75,7 @@ class Data(Section):
         if classes is not None and not 2 <= len(set(classes)) == len(classes):
             raise ValueError("write two or more names, all different, or null")
         for name in classes or ():
-            if fault := own.name_fault(name):
+            if fault := name_fault(name):
                 raise ValueError(f"{name!r} {fault}")
         return classes
 
@@ -84,6 +86,12 @@ class Data(Section):
             reason = "each pixel's likelihood is Bernoulli, which is none for grey levels between 0 and 1"
             raise ValueError(f"{reason}; write threshold, static or dynamic")
         return binarization
+
+    @model_validator(mode="after")
+    def _classes_are_of_own_images(self) -> Self:
+        if self.classes is not None and self.dataset != "own":
+            raise ValueError(f"classes names those of own images, and {self.dataset} has its own; write null")
+        return self
 
     @model_validator(mode="after")
     def _some_images_remain(self) -> Self:
@@ -214,67 +222,6 @@ class EvaluateElbo(Section):
         return self
 
 
-class Price(Section):
-    images: Count
-    samples: Count
-    steps: Count
-    lr: Positive
-
-
-class Refinement(Section):
-    steps: Count
-    draws: Count
-    lr: Positive
-    samples: Annotated[int, Field(ge=25)]  # fewer have no Pareto k
-    prior_share: Annotated[float, Field(gt=0, le=0.5)]
-
-
-class Annealing(Section):
-    images: Count
-    tuned: Count
-    temperatures: Annotated[int, Field(ge=2)]
-    leapfrog: Count
-    chains: Count
-    simulated: Count
-
-
-class Wide(Section):
-    every: Refinement
-    images: Count
-    curve: NotEmpty[list[Count]]
-    refined: Refinement
-    annealed: Annealing
-
-    @field_validator("curve")
-    @classmethod
-    def _samples_are_shared(cls, ks: list[int]) -> list[int]:
-        if (most := max(ks)) < 25:
-            raise ValueError(f"the largest k ({most}) must be 25 or more, to judge the weights")
-        if odd := [k for k in ks if most % k]:
-            raise ValueError(f"the largest k ({most}) must be a multiple of each other one, not of {odd}")
-        return ks
-
-    @model_validator(mode="after")
-    def _annealed_images_are_refined_too(self) -> Self:
-        if self.annealed.images > self.images:
-            raise ValueError(
-                f"annealed.images ({self.annealed.images}) must be at most images ({self.images})"
-            )
-        return self
-
-
-class EvaluateLikelihood(Section):
-    seed: Seed
-    extent: Annotated[float, Field(ge=3)]
-    nodes: Annotated[int, Field(ge=48, multiple_of=12)]
-    refined: Count
-    gap_images: Count
-    checked: Count
-    checks: Annotated[int, Field(ge=10)]
-    price: Price
-    wide: Wide
-
-
 class Critique(Section):
     seed: Seed
     samples: Annotated[int, Field(ge=2)]
@@ -325,7 +272,7 @@ class Params(Section):
     @model_validator(mode="after")
     def _convolutions_fit_pictures(self) -> Self:
         """Of a dataset whose size is known; train_vae says it of others."""
-        side = SIDES.get(self.data.dataset, 2**64)
+        side = SIDES.get(self.data.dataset, 64)  # own images have 64 at most
         for name, variant in self.vae.items():
             channels = getattr(variant.architecture, "channels", [])
             if len(channels) > (most := (side - 1).bit_length()):

@@ -4,10 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from elbo.models.classifier import Classifier
+from elbo.models.vae import VAE
 
 CHUNK = 2000  # rows of a distance matrix computed at once
 
@@ -114,3 +116,13 @@ def distances(images: Tensor, data: Tensor, k: int) -> dict[str, float]:
         "precision": coverage(images, data, k),
         "recall": coverage(data, images, k),
     }
+
+
+def regions(model: VAE, classifier: Classifier, extent: float, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The class of the decoded image at `count` x `count` latents within ±extent, and the classifier's
+    probability of it; z_2 rises with the row.
+    """
+    line = torch.linspace(-extent, extent, count)
+    latents = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1).flatten(0, 1)
+    seen = judge(classifier, binarized(model.decode(latents)))
+    return seen.label.reshape(count, count).numpy(), seen.confidence.reshape(count, count).numpy()

@@ -75,17 +75,20 @@ def confused_pairs(found: Separation, points: np.ndarray) -> list[dict[str, floa
     return sorted(pairs, key=lambda pair: (-pair["share"], pair["first"], pair["second"]))
 
 
-def project(train: ArrayLike, test: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def project(train: ArrayLike, test: ArrayLike) -> dict[str, np.ndarray]:
     """Test points (N, D) on the first two principal components of the training points, D > 2.
 
     Returns:
-        Coordinates (N, 2), and the share of the training points' variance of each component, (2,); 0 if the
-        points have no variance.
+        `points` (N, 2), and `shares` (2,), of each component in the variance of the training points; all are
+        0 if there are fewer than two of these. Rounded to float32, as their last digits depend on LAPACK.
     """
     from sklearn.decomposition import PCA
 
     points, others = (np.asarray(values, dtype=np.float64) for values in (train, test))
+    if len(points) < 2:
+        return {"points": np.zeros((len(others), 2), np.float32), "shares": np.zeros(2, np.float32)}
     with np.errstate(invalid="ignore"):  # PCA divides by a variance of zero
         fitted = PCA(2, svd_solver="covariance_eigh").fit(points)
     variance = points.var(axis=0, ddof=1).sum()
-    return fitted.transform(others), fitted.explained_variance_ / max(variance, 1e-12)
+    shares = fitted.explained_variance_ / max(variance, 1e-12)
+    return {"points": fitted.transform(others).astype(np.float32), "shares": shares.astype(np.float32)}

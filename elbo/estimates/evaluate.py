@@ -61,6 +61,7 @@ class Estimates:
     settings: Settings
     elbo: Tensor  # (N,)
     every: Tensor  # (N,) by the best diagonal Gaussian
+    every_pareto_k: Tensor  # (N,) of these weights
     subset: Tensor  # (M,) its images
     curve: Curve  # of the subset
     refined: Refined  # of the subset
@@ -73,12 +74,12 @@ class Estimates:
 
     @property
     def best(self) -> int:
-        """The row of `refined` with the highest mean bound."""
-        return int(self.refined.bound.mean(1).argmax())
+        """The row of `refined` with the highest mean ELBO: not of the bound, which the choice would bias."""
+        return int(self.refined.elbo.mean(1).argmax())
 
     @property
     def bound(self) -> Tensor:
-        """(M,) the best lower bound of the subset's log p(x)."""
+        """(M,) a lower bound of the subset's log p(x), by the proposals of row `best`."""
         return self.refined.bound[self.best]
 
     @property
@@ -89,8 +90,8 @@ class Estimates:
     def means(self, chosen: Tensor) -> dict[str, Any]:
         """Means over the images of the subset that `chosen` (N,) bool marks: the bound, the ELBO, the gaps.
 
-        Gaps are distances to the bound, so they are lower bounds themselves. inference = approximation +
-        amortization, by the ELBOs of the encoder's q and of the best posterior of its family.
+        inference = approximation + amortization, by the ELBOs of the encoder's q and of the best posterior of
+        its family that was found. Gaps are distances to the bound, so the inference gap is a lower bound.
         """
         own = chosen[self.subset]
         bound, elbo = self.bound[own], self.elbo[self.subset][own]
@@ -123,7 +124,8 @@ class Estimates:
         """The mean bound of each estimator with k samples, the median Pareto k, and the share of images below
         the largest Pareto k that so many samples allow to trust."""
         samples, ks = self.settings.refined.samples, sorted(self.settings.curve)
-        rows = [_row("best diagonal, all images", self.settings.every.samples, self.every)]
+        every = "best diagonal, all images"
+        rows = [_row(every, self.settings.every.samples, self.every, self.every_pareto_k)]
         for k, bound in zip(ks, self.curve.bound, strict=True):
             rows.append(_row("iwae", k, bound, self.curve.pareto_k if k == ks[-1] else None))
         for name, bound, pareto_k in zip(
@@ -177,10 +179,12 @@ def evaluate(
     every = refined.refine(encode, likelihood, x, settings.every, noise[0], diagonal_only=True)
     curve = importance.curve(encode, likelihood, few, settings.curve, noise[1])
     better = refined.refine(encode, likelihood, few, settings.refined, noise[2])
+    diagonal = join(track(every, total=refined.batches(len(x))))
     return Estimates(
         settings,
         elbo,
-        join(track(every, total=refined.batches(len(x)))).bound[0],
+        diagonal.bound[0],
+        diagonal.pareto_k[0],
         subset,
         join(track(curve, total=importance.batches(len(few)))),
         join(track(better, total=refined.batches(len(few)))),

@@ -145,15 +145,33 @@ def refine(
             q = encode(part)
         loc, log_scale = first_loc(q, likelihood, part, generator), q.scale.log()
         diagonal = ascend(DiagonalNormal(loc, log_scale), likelihood, part, settings, generator)
-        proposals: list[Posterior] = [diagonal]
-        if not diagonal_only:
-            below = torch.zeros(len(part), FullNormal.heads(loc.shape[1])["below"])
-            full = FullNormal(diagonal.loc, diagonal.log_scale, below)
-            proposals = [q, diagonal, ascend(full, likelihood, part, settings, generator)]
-            if not isinstance(q, DiagonalNormal | FullNormal):
-                proposals.append(ascend(q, likelihood, part, settings, generator))
-        yield _stack([weigh(found, likelihood, part, settings, generator) for found in proposals])
+        if diagonal_only:
+            yield _stack([weigh(diagonal, likelihood, part, settings, generator)])
+            continue
+        below = torch.zeros(len(part), FullNormal.heads(loc.shape[1])["below"])
+        full = FullNormal(diagonal.loc, diagonal.log_scale, below)
+        found: list[Posterior] = [q, diagonal, ascend(full, likelihood, part, settings, generator)]
+        if not isinstance(q, DiagonalNormal):
+            found.append(ascend(q, likelihood, part, settings, generator))
+        first, second, third, *own = (weigh(item, likelihood, part, settings, generator) for item in found)
+        # a family's best may be one of a smaller family, or the encoder's q
+        best_diagonal = _best(second, *[first] * isinstance(q, DiagonalNormal))
+        gaussians = [first, *own] * isinstance(q, DiagonalNormal | FullNormal)
+        rows = [first, best_diagonal, _best(third, best_diagonal, *gaussians)]
+        if own and not gaussians:
+            rows.append(_best(first, *own))
+        yield _stack(rows)
 
 
-def _stack(found: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Refined:
+Weighed = tuple[Tensor, Tensor, Tensor]  # ELBO, bound and Pareto k, (N,) each
+
+
+def _best(*found: Weighed) -> Weighed:
+    """Of each image, what belongs to the highest ELBO."""
+    chosen = torch.stack([elbo for elbo, _, _ in found]).argmax(0, keepdim=True)
+    elbo, bound, pareto_k = (torch.stack(rows).gather(0, chosen)[0] for rows in zip(*found, strict=True))
+    return elbo, bound, pareto_k
+
+
+def _stack(found: Sequence[Weighed]) -> Refined:
     return Refined(*(torch.stack(rows) for rows in zip(*found, strict=True)))

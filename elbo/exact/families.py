@@ -141,7 +141,8 @@ def best(
         for name, value in _ascend(stack, start).parameters.items():
             climbed[name][index] = value
     for other in (matched, q.replace(**climbed)):
-        value = elbo(windows, other)[0]
+        value, held = elbo(windows, other)
+        value = torch.where(held, value, -math.inf)  # what its window does not hold was not measured
         q, bound = _choose(value > bound, other, q), torch.fmax(value, bound)
     return q, bound
 

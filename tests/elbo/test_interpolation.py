@@ -36,7 +36,7 @@ def test_the_projection_keeps_the_directions_of_largest_variance() -> None:
     rng = np.random.default_rng(0)
     scales = np.array([0.1, 3.0, 0.2, 1.0, 0.1])
     train, test = rng.normal(size=(5000, 5)) * scales, rng.normal(size=(20, 5)) * scales
-    points, shares = latents.project(train, test)
+    points, shares = latents.project(train, test).values()
     assert shares == pytest.approx(scales[[1, 3]] ** 2 / (scales**2).sum(), rel=0.05)
     assert np.allclose(np.abs(points), np.abs(test[:, [1, 3]]), atol=0.2)
-    assert latents.project(np.zeros((10, 3)), np.zeros((2, 3)))[1].tolist() == [0, 0]
+    assert latents.project(np.zeros((10, 3)), np.zeros((2, 3)))["shares"].tolist() == [0, 0]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from sources import idx, own
+from sources.class_names import name_fault
 from sources.pictures import SPLITS
 from workflow.core.errors import UserError
 
@@ -128,8 +129,8 @@ def test_names_must_fit_the_labels(tmp_path: Path) -> None:
     assert "class 'd' (label 3) has no training image" in fault(path, ["a", "b", "c", "d"])
     assert "has a $ or" in fault(path, ["a", "b", "c$"])
     for name in ("", "_legend", "a\nb", "-", "\udc80", "x" * 41, "\\alpha"):
-        assert own.name_fault(name)
-    assert not own.name_fault("T-shirt/top <é>")
+        assert name_fault(name)
+    assert not name_fault("T-shirt/top <é>")
     bare = saved(tmp_path, arrays(train_labels=None, test_labels=None))
     assert "has no labels; write data.classes: null" in fault(bare, ["a", "b"])
 

@@ -18,8 +18,8 @@ from workflow.runs.preflight import FIRST
 
 DVC_YAML = Path("dvc.yaml")
 CORE = "workflow/core"
-# The schema decides whether a stage runs, and cannot change what it writes.
-WITHOUT_EFFECT = "stages/schema.py"
+# The modules of the schema decide whether a stage runs, and cannot change what it writes.
+WITHOUT_EFFECT = "stages/schema"
 # from the command of a stage to the end of its deps
 STAGE = re.compile(r"( cmd: python -m workflow (\w+)\b(?:(?! cmd: ).|\n)*?\n( +)deps:\n)((?:\3  - .*\n)*)")
 WRITTEN_HERE = re.compile(rf" +- (?:(?!{WITHOUT_EFFECT})[\w/]+\.py|{CORE}|{FOLDER}/\w+)\s")
@@ -60,7 +60,9 @@ def closure(script: str, root: Path = Path()) -> set[str]:
     waiting = [script]
     while waiting:
         file = waiting.pop()
-        without = file == WITHOUT_EFFECT or (file.startswith("workflow/") and not file.startswith(CORE))
+        without = file.startswith(WITHOUT_EFFECT) or (
+            file.startswith("workflow/") and not file.startswith(CORE)
+        )
         if file not in reached and not without:
             reached.add(file)
             waiting += imports(root / file, root)

@@ -1,0 +1,12 @@
+"""What may be the name of a class."""
+
+LONGEST = 40  # letters, since it stands in figures
+
+
+def name_fault(name: str) -> str:
+    """Why a text cannot be the name of a class, which stands in figures, tables and pages; or ""."""
+    if not name.isprintable() or not name[:1].isalnum():
+        return "does not begin with a letter or digit, or has letters that cannot be printed"
+    if "$" in name or "\\" in name:  # matplotlib would take it for mathematics
+        return "has a $ or \\ in it"
+    return f"is longer than {LONGEST} letters" if len(name) > LONGEST else ""

@@ -1,0 +1,17 @@
+"""Types of the values of params.yaml."""
+
+from typing import Annotated, TypeVar
+
+from pydantic import Field, StringConstraints
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Probability = Annotated[float, Field(gt=0, lt=1)]
+T = TypeVar("T")
+NotEmpty = Annotated[T, Field(min_length=1)]
+Pair = Annotated[list[T], Field(min_length=2, max_length=2)]
+Pictures = Annotated[int, Field(ge=1, le=50)]  # more are too small to see, and take minutes to draw
