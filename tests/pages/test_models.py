@@ -86,6 +86,8 @@ def test_exact_values_and_bounds_stand_beside_each_other_and_are_told_apart(rend
     assert "| inference gap, log p(x) − ELBO | – | 6.72 ± 0.20 | 5.85 ± 0.19 | ≥ 5.85 ± 0.19 |" in text
     assert "it has 20 in *wide*, where log p(x) can only be bounded.**" in text
     assert "- *wide*: the ELBO is better. Log p(x) changes by at least +4.65 ± 0.12." in text
+    # the means of log p(x) are of other images
+    assert "latent 2, and nothing else differs. The test ELBO changes by +0.00 nats per image; one" in text
     two = text_of(render_variants(["notebook", "wide"], wide=["wide"]))
     assert "| ≥ −126.80 ± 0.45 | ≥ +4.65 ± 0.12 |" in two
 
@@ -183,16 +185,33 @@ def test_an_idea_is_measured_where_two_variants_differ_in_nothing_else() -> None
 
 
 def test_what_the_notebook_guesses_is_answered_by_variants_that_measure_it(render_variants: Render) -> None:
-    changes = {"conv": {"architecture": CONV}, "full": {"posterior": "full"}}
+    changes = {"conv": {"architecture": CONV, "seed": 306}, "full": {"posterior": "full"}}
     text = text_of(render_variants(["tuned", "conv", "full"], changes=changes))
     answer = text.partition("### 4b")[2].partition("### 4c")[0]
     assert "- *Convolutions:* *conv* has architecture conv 32–64, hidden 256 where *tuned* has" in answer
+    assert "architecture mlp 512–256, and nothing else but the seed differs." in answer
     assert "- *Another family of posteriors:* *full* has posterior full where *tuned* has" in answer
+    assert "has posterior diagonal, and nothing else differs." in answer
+    assert "log p(x) by +0.00; one training each." in answer
     assert "Not measured here by itself: a few steps" in answer
     assert "deeper networks and regularization.\n" in answer
     assert "a Gaussian with full covariance in *full*" in text
     assert "L_\\phi(x)^\\top" in text
     assert "None of these is measured here yet.\n\n### 4c" in text_of(render_variants())
+
+
+def test_the_report_says_how_many_samples_each_objective_takes(render_variants: Render) -> None:
+    def sentence(**settings: Any) -> str:
+        text = text_of(render_variants(["tuned", "mine"], changes={"mine": settings}))
+        return text.partition("The first term takes ")[2].partition("\n\n")[0]
+
+    assert sentence().startswith(
+        "one sample of $z = \\mu + \\sigma \\epsilon$ in training, and\n100 in the evaluation"
+    )
+    assert "$ or $z = \\mu + L \\epsilon$ in training, and" in sentence(posterior="full")
+    weighted = sentence(objective="iwae", k=10)
+    assert "in training on the ELBO, and" in weighted
+    assert weighted.endswith("*mine* ($k = 10$) is trained on that bound.")
 
 
 def test_the_console_and_the_readme_say_which_values_are_bounds(render_variants: Render) -> None:
