@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import struct
 import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 SPLITS = ("train", "test")
 LARGEST_SIDE = 64  # pixels
 ENDINGS = (".png", ".jpg", ".jpeg")
+FORMATS = ("PNG", "JPEG")
+# what Pillow raises, given any bytes
+UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, TypeError, IndexError, KeyError, struct.error)
 
 
 def entries(folder: Path, root: Path) -> list[Path]:
@@ -30,10 +34,17 @@ def entries(folder: Path, root: Path) -> list[Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.stem.lower() == "readme":
             continue
-        if path.is_symlink() and not path.resolve().is_relative_to(root):
+        if path.is_symlink() and not _target(path).is_relative_to(root):
             raise UserError(f"{path} is a link that leads out of {root}; put a copy there instead")
         found.append(path)
     return found
+
+
+def _target(link: Path) -> Path:
+    try:
+        return link.resolve()
+    except RuntimeError:  # by Python 3.12 and before, of links in a circle
+        raise UserError(f"{link} is a link that leads to itself; put a copy there instead") from None
 
 
 def read(root: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], tuple[str, ...]]:
@@ -87,20 +98,23 @@ def in_order(names: Mapping[str, object]) -> tuple[str, ...]:
 def grey(path: Path) -> np.ndarray:
     """The grey levels (H, W) uint8 of a PNG or JPEG file; colours by ITU-R 601, as Pillow converts them.
 
-    The size is checked before the file's content is unpacked.
+    The size is checked before the file's content is unpacked. A photograph stands as its EXIF says, as
+    programs show it.
 
     Raises:
         UserError: the file is no picture, is damaged, too large, or partly transparent.
         OSError: the file cannot be opened.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
+        with Image.open(path, formats=FORMATS) as image:
             check_size(str(path), (image.height, image.width))
+            image.verify()  # the checksums, also behind the last pixel; then the file has to be opened anew
+        with Image.open(path, formats=FORMATS) as image:
             image.load()
-            return _levels(path, image)
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError, IndexError, KeyError) as error:
+            return _levels(path, ImageOps.exif_transpose(image))
+    except UNREADABLE as error:
         if isinstance(error, OSError) and error.errno:
             raise
         fault = "no PNG or JPEG picture" if isinstance(error, UnidentifiedImageError) else str(error)

@@ -113,6 +113,10 @@ def test_each_kind_of_picture_becomes_grey_bytes(tmp_path: Path) -> None:
     smooth = np.add.outer(np.arange(32), np.arange(20)).astype(np.uint8) * 4
     Image.fromarray(smooth).save(tmp_path / "photo.jpeg", quality=95)
     assert abs(pictures.grey(tmp_path / "photo.jpeg").astype(int) - smooth).max() < 10
+    turned = Image.Exif()
+    turned[0x112] = 6  # to be shown turned by 90 degrees clockwise
+    Image.fromarray(levels).save(tmp_path / "turned.png", exif=turned)
+    assert (pictures.grey(tmp_path / "turned.png") == np.rot90(levels, -1)).all()
 
 
 def chunk(name: bytes, content: bytes) -> bytes:
@@ -146,13 +150,16 @@ def test_a_picture_that_claims_to_be_large_is_refused_from_its_header(
     assert Image.MAX_IMAGE_PIXELS is not None, "Pillow's own limit holds again"
 
 
-@pytest.mark.parametrize("damage", ["cut", "text", "empty", "gif", "zero", "flipped"])
+@pytest.mark.parametrize("damage", ["cut", "end", "sum", "text", "empty", "gif", "zero", "flipped"])
 def test_a_damaged_picture_is_named(folder: Path, damage: str) -> None:
     path = folder / "train/dog/dog 1.png"
     whole = path.read_bytes()
     middle = whole.index(b"IDAT") + 10
     flipped = whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
+    sum_ = whole.index(b"IEND") - 8
     contents = {
+        "end": whole[: whole.index(b"IEND")],  # all pixels are there
+        "sum": whole[:sum_] + bytes([whole[sum_] ^ 255]) + whole[sum_ + 1 :],
         "cut": whole[: middle + 5], "text": b"hello", "empty": b"", "zero": claims(0, 6), "flipped": flipped,
     }  # fmt: skip
     if damage == "gif":
@@ -224,3 +231,5 @@ def test_links_are_followed_inside_the_folder_and_refused_outside(folder: Path, 
         (folder / name).symlink_to(target)
         assert f"{name} is a link that leads out of {folder}" in fault(folder)
         (folder / name).unlink()
+    (folder / "train/dog/again.png").symlink_to("again.png")
+    assert "train/dog/again.png is " in fault(folder)  # a link to itself
