@@ -7,6 +7,10 @@ def name_fault(name: str) -> str:
     """Why a text cannot be the name of a class, which stands in figures, tables and pages; or ""."""
     if not name.isprintable() or not name[:1].isalnum():
         return "does not begin with a letter or digit, or has letters that cannot be printed"
+    if name != name.strip():
+        return "ends with a space"
+    if name == "class":  # the head of a column, in a table where each class has its own
+        return "is a word of the tables"
     if "$" in name or "\\" in name:  # matplotlib would take it for mathematics
         return "has a $ or \\ in it"
     return f"is longer than {LONGEST} letters" if len(name) > LONGEST else ""

@@ -2,7 +2,9 @@
 
 import functools
 import operator
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, create_model, field_validator, model_validator
@@ -50,6 +52,7 @@ else:
     Architecture = Annotated[functools.reduce(operator.or_, SECTIONS), Field(discriminator="kind")]
 TRAINING_IMAGES = {"mnist": 60_000, "fashion-mnist": 60_000, "kmnist": 60_000, "uci-digits": 1_437}
 SIDES = {"mnist": 28, "fashion-mnist": 28, "kmnist": 28, "uci-digits": 28}  # pixels
+OUTPUTS = ("data/raw", "data/packages", "models", "reports")  # DVC takes no data from where it writes
 
 
 class Data(Section):
@@ -67,13 +70,17 @@ class Data(Section):
     def _is_a_path(cls, path: str) -> str:
         if not path.isprintable() or not path.strip():
             raise ValueError("it is no path; write that of an .npz or a folder, such as data/own")
+        images = Path(os.path.normpath(Path.cwd() / path))
+        for output in map(Path.cwd().joinpath, OUTPUTS):
+            if images.is_relative_to(output) or output.is_relative_to(images):
+                raise ValueError(f'"{path}" and results would lie in each other; write another, as data/own')
         return path
 
     @field_validator("classes")
     @classmethod
     def _names_are_names(cls, classes: list[str] | None) -> list[str] | None:
         if classes is not None and not 2 <= len(set(classes)) == len(classes):
-            raise ValueError("write two or more names, all different, or null")
+            raise ValueError("write two or more names, all different")
         for name in classes or ():
             if fault := name_fault(name):
                 raise ValueError(f"{name!r} {fault}")

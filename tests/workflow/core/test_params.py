@@ -113,8 +113,12 @@ def test_an_error_is_explained(tmp_path: Path, old: str, new: str, expected: str
     [
         ("path: data/own", "path: null", "data.path: null is not text"),
         ("path: data/own", "path: ' '", "data.path: it is no path; write that of an .npz or a folder"),
+        ("path: data/own", "path: data", 'data.path: "data" and results would lie in each other'),
+        ("path: data/own", "path: ..", 'data.path: ".." and results would lie in each other'),
+        ("path: data/own", "path: ./models/x", 'data.path: "./models/x" and results would lie in each other'),
         ("classes: null", "classes: [a, a]", "data.classes: write two or more names, all different, or null"),
         ("classes: null", "classes: [1, 2]", "data.classes.0: 1 is not text; write it in quotes"),
+        ("classes: null", "classes: [a, class]", "data.classes: 'class' is a word of the tables"),
         ("classes: null", "classes: [a, $b$]", "data.classes: '$b$' does not begin with a letter or digit"),
         ("binarization: threshold", "binarization: none", "which is none for grey levels between 0 and 1"),
         ("binarization: threshold", "binarization: statik", "data.binarization: \"statik\" is not known"),
@@ -128,6 +132,9 @@ def test_errors_of_the_data_are_explained(tmp_path: Path, old: str, new: str, ex
     else:  # the number of own images is not known yet
         path.write_text(path.read_text().replace("validation: 0", "validation: 70000"))
         load(Params, path=path)
+        mlp, conv = "mlp, hidden: [512, 256], residual: false", f"conv, channels: {[8] * 7}, hidden: [8]"
+        most = "7 convolutions are too many for pictures of 64 x 64 pixels"
+        assert most in error_message(edited(tmp_path, (old, new), (mlp, conv)))
 
 
 IWAE = (("objective: elbo", "objective: iwae"), ("    k: 1 ", "    k: 8 "))
