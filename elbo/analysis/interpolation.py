@@ -141,6 +141,8 @@ def by_pair(
     low, high = others.labels[:, [0, -1]].sort(1).values.T
     clear = others.sure[:, 0] & others.sure[:, -1]
     random_faithful = others.faithful(low, high)
+    transitions, detour, largest = of_centres.transitions, of_centres.detour, of_centres.largest
+    unsure = (~of_centres.sure).double().mean(1)
     rows: list[dict[str, float | str | None]] = []
     for place, (a, b) in enumerate(pairs):
         joins = clear & (low == a) & (high == b)
@@ -149,10 +151,10 @@ def by_pair(
                 "first": names[a],
                 "second": names[b],
                 "faithful": faithful[place].item(),
-                "transitions": int(of_centres.transitions[place]),
-                "unsure": (~of_centres.sure[place]).double().mean().item(),
-                "detour": of_centres.detour[place].item(),
-                "largest_step": of_centres.largest[place].item(),
+                "transitions": int(transitions[place]),
+                "unsure": unsure[place].item(),
+                "detour": detour[place].item(),
+                "largest_step": largest[place].item(),
                 "random_lines": int(joins.sum()),
                 "random_faithful": random_faithful[joins].mean().item() if joins.any() else None,
             }

@@ -40,3 +40,20 @@ def test_the_projection_keeps_the_directions_of_largest_variance() -> None:
     assert shares == pytest.approx(scales[[1, 3]] ** 2 / (scales**2).sum(), rel=0.05)
     assert np.allclose(np.abs(points), np.abs(test[:, [1, 3]]), atol=0.2)
     assert latents.project(np.zeros((10, 3)), np.zeros((2, 3)))["shares"].tolist() == [0, 0]
+
+    assert latents.project(np.zeros((10, 3)), np.zeros((2, 3)))[1].tolist() == [0, 0]
+
+
+def test_the_lines_of_many_pairs_are_summed_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [(a, b) for b in range(40) for a in range(b)]
+    count, steps = len(pairs), 4
+    sure = torch.arange(count * steps).view(count, steps) % 3 > 0
+    labels = torch.tensor(pairs)[:, [0, 0, 1, 1]]
+    moves = torch.ones(count, steps - 1)
+    lines = interpolation.Lines(moves, moves.sum(1), labels, sure.float(), sure)
+    expected, calls = lines.transitions.tolist(), []
+    monkeypatch.setattr(interpolation.Lines, "transitions", property(lambda _: calls.append(1) or expected))
+    rows = interpolation.by_pair([str(name) for name in range(40)], pairs, lines, lines)
+    assert [row["transitions"] for row in rows] == expected
+    assert [row["unsure"] for row in rows] == (~sure).double().mean(1).tolist()
+    assert len(calls) == 1
