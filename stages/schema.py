@@ -188,7 +188,7 @@ class Variant(Optimization):
     objective: Literal["elbo", "iwae"]
     posterior: Literal["diagonal", "full", "flow"]
     k: Count
-    beta: Positive
+    beta: Annotated[float, Field(gt=0, le=1000)]  # far more would overflow float32
     beta_warmup: Annotated[float, Field(ge=0, le=1)]
 
     @field_validator("architecture")

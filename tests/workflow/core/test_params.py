@@ -92,6 +92,7 @@ def test_all_errors_are_reported_at_once_with_their_paths(tmp_path: Path) -> Non
         ("output_bias: zero", "output_bias: mean", "output_bias: \"mean\" is not known; write 'zero'"),
         ("posterior: diagonal", "posterior: iaf", "\"iaf\" is not known; write 'diagonal', 'full' or 'flow'"),
         ("beta: 1.0", "beta: 0.0", "vae.notebook.beta: 0.0 is too small; write a number above 0"),
+        ("beta: 1.0", "beta: 1.0e+300", "vae.notebook.beta: 1e+300 is too large; write 1000"),
         ("beta_warmup: 0.0", "beta_warmup: 20", "vae.notebook.beta_warmup: 20 is too large; write 1"),
         ("    k: 1", "    k: 5", "vae.notebook.k: 5 does not fit `objective: elbo`"),
         ("objective: elbo", "objective: iwae", "vae.notebook.k: 1 does not fit `objective: iwae`"),
