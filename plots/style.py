@@ -1,6 +1,7 @@
 """One style for all figures: fonts, colours, captions, and the parts that several figures share."""
 
 import itertools
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -100,7 +101,8 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
 
 def finish(fig: Figure, caption: str) -> Figure:
     """Adds a line below everything that says which data it shows."""
-    fig.supxlabel(caption, fontsize=9, color=QUIET, x=0.99, ha="right")
+    lines = textwrap.fill(caption, int(14 * fig.get_figwidth()))
+    fig.supxlabel(lines, fontsize=9, color=QUIET, x=0.99, ha="right")
     return fig
 
 

@@ -1,6 +1,8 @@
 """What may be the name of a class."""
 
 LONGEST = 40  # letters, since it stands in figures
+# The head of a column, in a table where each class has its own; and what pandas reads as a missing value.
+TAKEN = {"class", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "1.#IND", "1.#QNAN"}
 
 
 def name_fault(name: str) -> str:
@@ -9,8 +11,8 @@ def name_fault(name: str) -> str:
         return "does not begin with a letter or digit, or has letters that cannot be printed"
     if name != name.strip():
         return "ends with a space"
-    if name == "class":  # the head of a column, in a table where each class has its own
-        return "is a word of the tables"
+    if name in TAKEN:
+        return "is a word that tables take for another"
     if "$" in name or "\\" in name:  # matplotlib would take it for mathematics
         return "has a $ or \\ in it"
     return f"is longer than {LONGEST} letters" if len(name) > LONGEST else ""

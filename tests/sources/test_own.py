@@ -128,7 +128,7 @@ def test_names_must_fit_the_labels(tmp_path: Path) -> None:
     assert "a train label is 2, but data.classes has 2 names" in fault(path, ["a", "b"])
     assert "class 'd' (label 3) has no training image" in fault(path, ["a", "b", "c", "d"])
     assert "has a $ or" in fault(path, ["a", "b", "c$"])
-    for name in ("", "_legend", "a\nb", "-", "\udc80", "x" * 41, "\\alpha", "a ", "class"):
+    for name in ("", "None", "nan", "_legend", "a\nb", "-", "\udc80", "x" * 41, "\\alpha", "a ", "class"):
         assert name_fault(name)
     assert not name_fault("T-shirt/top <é>")
     bare = saved(tmp_path, arrays(train_labels=None, test_labels=None))
