@@ -242,7 +242,7 @@ def test_transitions_and_faithful_steps_count_confident_steps_only() -> None:
     labels = torch.tensor([[0, 1, 1, 0, 2], [3, 3, 4, 3, 3], [5, 5, 5, 6, 6], [1, 2, 3, 4, 5]])
     sure = torch.tensor([[1, 1, 0, 1, 1], [1, 1, 0, 1, 1], [1, 0, 1, 1, 0], [0, 0, 0, 0, 0]]).bool()
     moves = torch.tensor([[1.0, 1.0, 1.0, 1.0], [4.0, 0.0, 0.0, 0.0], [1.0, 2.0, 1.0, 0.0], [2.0] * 4])
-    found = Lines(labels, torch.ones(4, 5), sure, moves, torch.tensor([4.0, 4.0, 2.0, 1.0]))
+    found = Lines(moves, torch.tensor([4.0, 4.0, 2.0, 1.0]), labels, torch.ones(4, 5), sure)
     assert found.transitions.tolist() == [3, 0, 1, 0]
     faithful = found.faithful(torch.tensor([0, 3, 5, 1]), torch.tensor([2, 4, 6, 5]))
     assert faithful.tolist() == pytest.approx([0.6, 0.8, 0.6, 0.0])

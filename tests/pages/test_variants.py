@@ -86,7 +86,7 @@ def test_gains_are_attributed_by_differences_and_their_errors(
         differences = dict.fromkeys(names[1:], found)
         vae = dict.fromkeys(names, scored)
         about: dict[str, Any] = {"names": names, "vae": vae, "differences": differences, "searched": False}
-        about |= {"planes": names, "wides": [], "measured": []}
+        about |= {"planes": names, "wides": [], "measured": [], "labelled": True}
         macros = {name: lambda *_: "" for name in ("sources", "figure", "see")}
         return " ".join(render(templates, "reflections.md.j2", **about, **macros).split())
 
