@@ -107,9 +107,10 @@ def finish(fig: Figure, caption: str) -> Figure:
 
 
 def legend_above(fig: Figure, handles: Sequence[Any]) -> None:
-    """One legend for all axes, above them, in one line if that is wide enough."""
+    """One legend for all axes, above them, in as many lines as their width makes necessary."""
     letters = sum(len(str(handle.get_label())) + 6 for handle in handles)
-    columns = len(handles) if letters < 11.5 * fig.get_figwidth() else -(-len(handles) // 2)
+    lines = int(letters / (11.5 * fig.get_figwidth())) + 1
+    columns = -(-len(handles) // lines)
     fig.legend(handles=handles, loc="outside upper center", ncols=columns, fontsize=10.5)
 
 
