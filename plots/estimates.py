@@ -12,6 +12,7 @@ from matplotlib.ticker import NullLocator
 from plots import style
 
 LAST = "log p(x)\n"
+NOT_DRAWN = ("best diagonal, all images", "encoder")
 TRUST = 0.9  # share of the images with a small Pareto k from which on a marker is filled
 
 
@@ -105,8 +106,10 @@ def estimators(tables: Mapping[str, pd.DataFrame], data: str) -> Figure:
 
     Args:
         tables: of each model the rows of one split: `estimator`, `k`, `images`, `bound`, `bound_se`,
-            `pareto_k`, `trusted` (a share). An estimator with one k is a line across.
+            `pareto_k`, `trusted` (a share). An estimator with one k is a line across. `NOT_DRAWN` are left
+            out: one is of other images, the other is iwae's with a few samples of the prior.
     """
+    tables = {name: table[~table["estimator"].isin(NOT_DRAWN)] for name, table in tables.items()}
     fig, cells = style.panels(len(tables), 5.0 if len(tables) > 1 else 7.0, 4.2)
     every = list(dict.fromkeys(name for table in tables.values() for name in table["estimator"]))
     found = style.looks(every)

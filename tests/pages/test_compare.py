@@ -60,9 +60,9 @@ def test_variants_of_other_kinds_are_compared_and_their_bounds_are_named(
     columns = compare.differing(found.values())
     text = compare.table(found, columns) + compare.note(found.values(), columns)
     assert text.splitlines() == [
-        "       vae.latent vae.architecture.kind vae.architecture.hidden vae.architecture.channels     logp",
-        "tuned           2                   mlp              [512, 256]                         –  -126.80",
-        "conv           20                  conv                   [256]                  [32, 64]   -78.50",
+        "      vae.latent vae.architecture.kind vae.architecture.hidden vae.architecture.channels     logp",
+        "tuned          2                   mlp              [512, 256]                         –  -126.80",
+        "conv          20                  conv                   [256]                  [32, 64]   -78.50",
         "logp and gap are lower bounds where latent is not 2",
     ]
     planes = {"tuned": found["tuned"]}

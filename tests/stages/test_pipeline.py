@@ -147,8 +147,8 @@ def test_all_figures_exist_and_are_readable_and_small(reproduced: Project) -> No
     figures = sorted((reproduced.path / "reports").rglob("*.png"))
     names = {path.relative_to(reproduced.path / "reports").with_suffix("").as_posix() for path in figures}
     comparison = (
-        "bounds critique elbo gains gap_distribution gaps likelihood neighbours posteriors reconstructions "
-        "regions"
+        "bounds critique elbo families gains gap_distribution gaps likelihood neighbours posteriors "
+        "reconstructions regions"
     )
     expected = {f"figures/comparison/{what}" for what in comparison.split()}
     expected |= {f"figures/vae/{name}/{what}" for name in VARIANTS for what in ("lines", "plane", "samples")}

@@ -139,11 +139,13 @@ def test_wide_latents_have_a_projection_and_a_plot_of_their_dimensions_instead_o
         assert 0 < arrays["shares"][1] <= arrays["shares"][0] < 1
     pairs = pd.read_csv("reports/vae/a/latents_pairs.csv")
     assert np.isfinite(pairs[["z1", "z2"]].to_numpy()).all()
-    Path("reports/vae/a/model.json").write_text(json.dumps({"kl_by_dimension": {"test": [0.5] * 5}}))
+    Path("reports/vae/a/model.json").write_text(
+        json.dumps({"variance_of_means": [0.5] * 5, "test": {"kl_by_dimension": [0.5] * 5}})
+    )
     render_vae.main("a")
     figures = Path("reports/figures/vae/a")
     assert {path.stem for path in figures.iterdir()} == {"projection", "units", "samples", "lines"}
-    Path("reports/vae/a/model.json").write_text(json.dumps({"kl_by_dimension": None}))  # of a flow
+    Path("reports/vae/a/model.json").write_text(json.dumps({"test": {"kl_by_dimension": None}}))  # a flow
     render_vae.main("a")
     assert {path.stem for path in figures.iterdir()} == {"projection", "samples", "lines"}
     assert dataset.load("data/binarized.npz").digest == data.digest

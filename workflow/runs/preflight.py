@@ -2,12 +2,11 @@
 
 import re
 from pathlib import Path
-
-from ruamel.yaml import YAML
+from typing import Any
 
 from workflow.core import packages
 from workflow.core.errors import UserError
-from workflow.core.files import md5
+from workflow.core.files import md5, read_yaml
 from workflow.runs import lockfile
 from workflow.runs.identity import main_repository
 from workflow.runs.locks import acquire_stage_lock
@@ -63,11 +62,18 @@ def damaged_inputs(stage: str) -> list[str]:
 def declared_deps(stage: str) -> list[str]:
     """The deps of a stage in dvc.yaml. To ask DVC would cost each stage a second."""
     name, _, member = stage.partition("@")
-    entry = YAML(typ="safe").load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"].get(name, {})
-    items = entry.get("foreach", {})
-    item = items.get(member, member) if isinstance(items, dict) else member
+    entry = read_yaml("dvc.yaml")["stages"].get(name, {})
     deps = entry.get("do", entry).get("deps", [])
-    values = {"key": member, "item": item}
-    if isinstance(item, dict):
-        values |= {f"item.{key}": value for key, value in item.items()}
-    return [re.sub(r"\$\{([\w.]+)\}", lambda found: str(values.get(found[1], member)), dep) for dep in deps]
+    scope = read_yaml() if "${" in str(entry) else {}
+    items = entry.get("foreach", {})
+    if isinstance(items, str):  # ${section} of params.yaml
+        items = scope.get(items.strip("${}"), {})
+    scope |= {"key": member, "item": items.get(member, member) if isinstance(items, dict) else member}
+
+    def value(found: re.Match[str]) -> str:
+        at: Any = scope
+        for key in found[1].split("."):
+            at = at.get(key, member) if isinstance(at, dict) else member
+        return str(at)
+
+    return [re.sub(r"\$\{([\w.]+)\}", value, dep) for dep in deps]

@@ -119,7 +119,7 @@ def test_an_error_is_explained(tmp_path: Path, old: str, new: str, expected: str
         ("path: data/own", "path: ./models/x", 'data.path: "./models/x" and results would lie in each other'),
         ("classes: null", "classes: [a, a]", "data.classes: write two or more names, all different, or null"),
         ("classes: null", "classes: [1, 2]", "data.classes.0: 1 is not text; write it in quotes"),
-        ("classes: null", "classes: [a, class]", "data.classes: 'class' is a word of the tables"),
+        ("classes: null", "classes: [a, class]", "data.classes: 'class' is a word that tables take"),
         ("classes: null", "classes: [a, $b$]", "data.classes: '$b$' does not begin with a letter or digit"),
         ("binarization: threshold", "binarization: none", "which is none for grey levels between 0 and 1"),
         ("binarization: threshold", "binarization: statik", "data.binarization: \"statik\" is not known"),
