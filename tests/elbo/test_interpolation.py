@@ -49,8 +49,14 @@ def test_the_lines_of_many_pairs_are_summed_up_once(monkeypatch: pytest.MonkeyPa
     labels = torch.tensor(pairs)[:, [0, 0, 1, 1]]
     moves = torch.ones(count, steps - 1)
     lines = interpolation.Lines(moves, moves.sum(1), labels, sure.float(), sure)
-    expected, calls = lines.transitions.tolist(), []
-    monkeypatch.setattr(interpolation.Lines, "transitions", property(lambda _: calls.append(1) or expected))
+    expected = lines.transitions.tolist()
+    calls: list[int] = []
+
+    def counted(_: interpolation.Lines) -> list[int]:
+        calls.append(1)
+        return list(expected)
+
+    monkeypatch.setattr(interpolation.Lines, "transitions", property(counted))
     rows = interpolation.by_pair([str(name) for name in range(40)], pairs, lines, lines)
     assert [row["transitions"] for row in rows] == expected
     assert [row["unsure"] for row in rows] == (~sure).double().mean(1).tolist()
