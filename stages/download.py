@@ -67,15 +67,15 @@ def copy(path: str, classes: list[str] | None) -> None:
 
 def download(dataset: str) -> list[str]:
     """Fetches what is missing or damaged; returns why each source failed, or [] when all files are there."""
-    files, folder, own = mnist.files(dataset), RAW / dataset, mirror()
+    files, folder, first = mnist.files(dataset), RAW / dataset, mirror()
     folder.mkdir(exist_ok=True)
     failures: list[str] = []
-    for source in [own] * bool(own) + list(mnist.mirrors(dataset)):
+    for source in [first] * bool(first) + list(mnist.mirrors(dataset)):
         if missing := http.damaged(folder, files):
             say(f"{dataset}: fetching {', '.join(missing)} from {source}")
             try:
                 quiet = not sys.stderr.isatty()
-                http.fetch(source, dataset, files, folder, quiet=quiet, nested=source == own)
+                http.fetch(source, dataset, files, folder, quiet=quiet, nested=source == first)
             except http.SourceFailed as error:
                 failures.append(f"{source}\n      {error}")
     return failures if http.damaged(folder, files) else []

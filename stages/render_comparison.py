@@ -62,7 +62,8 @@ def main() -> None:
         )
         if planes:
             figures["gaps"] = likelihood.decomposition(tables(planes, "likelihood_by_class"), title)
-            seen = {name: regions(model, judge(), EXTENT, GRID) for name, model in planes.items()}
+            judge = Classifier.from_weights(*read_weights("models/classifier/images.safetensors"))
+            seen = {name: regions(model, judge, EXTENT, GRID) for name, model in planes.items()}
             figures["regions"] = critique.regions(seen, names, EXTENT, sure, title)
     if len(models) > 1:
         figures["gains"] = differences.gains(read_json("reports/vae_differences.json"), title)
@@ -114,7 +115,3 @@ def of_likelihood(
         figures["likelihood"] = likelihood.likelihood_maps(maps, EXTENT, title)
         figures["posteriors"] = likelihood.posteriors(rows, title)
     return figures
-
-
-def judge() -> Classifier:
-    return Classifier.from_weights(*read_weights("models/classifier/images.safetensors"))

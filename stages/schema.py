@@ -51,7 +51,6 @@ else:
     ]
     Architecture = Annotated[functools.reduce(operator.or_, SECTIONS), Field(discriminator="kind")]
 TRAINING_IMAGES = {"mnist": 60_000, "fashion-mnist": 60_000, "kmnist": 60_000, "uci-digits": 1_437}
-SIDES = {"mnist": 28, "fashion-mnist": 28, "kmnist": 28, "uci-digits": 28}  # pixels
 OUTPUTS = ("data/raw", "data/packages", "models", "reports")  # DVC takes no data from where it writes
 
 
@@ -163,21 +162,17 @@ class Classifiers(Section):  # both are read by stages, and a third would be by 
 
 
 DECODED = 2**15  # images decoded in a step of training at most; their logits take 100 MB at 28 × 28
-# Why a value does not fit an objective.
-UNFIT = {
-    ("elbo", "k"): "it takes one posterior sample; write 1",
-    ("iwae", "k"): "its bound with one sample is the elbo; write 2 or more",
-    ("iwae", "posterior"): "its gradients need log q(z|x) of given latents, which a flow gives dimension by "
-    "dimension; write diagonal or full",
-    ("iwae", "beta"): "it has no KL to weigh; write 1.0",
-    ("iwae", "beta_warmup"): "it has no KL to weigh; write 0.0",
-}
-FITS: dict[tuple[str, str], Callable[[Any], bool]] = {
-    ("elbo", "k"): lambda k: k == 1,
-    ("iwae", "k"): lambda k: k > 1,
-    ("iwae", "posterior"): lambda posterior: posterior != "flow",
-    ("iwae", "beta"): lambda beta: beta == 1,
-    ("iwae", "beta_warmup"): lambda share: share == 0,
+# Of an objective and a key: which values fit, and why others do not.
+FITS: dict[tuple[str, str], tuple[Callable[[Any], bool], str]] = {
+    ("elbo", "k"): (lambda k: k == 1, "it takes one posterior sample; write 1"),
+    ("iwae", "k"): (lambda k: k > 1, "its bound with one sample is the elbo; write 2 or more"),
+    ("iwae", "posterior"): (
+        lambda posterior: posterior != "flow",
+        "its gradients need log q(z|x) of given latents, which a flow gives dimension by dimension; "
+        "write diagonal or full",
+    ),
+    ("iwae", "beta"): (lambda beta: beta == 1, "it has no KL to weigh; write 1.0"),
+    ("iwae", "beta_warmup"): (lambda share: share == 0, "it has no KL to weigh; write 0.0"),
 }
 
 
@@ -211,8 +206,9 @@ class Variant(Optimization):
     @classmethod
     def _fits_objective(cls, value: Any, info: ValidationInfo) -> Any:
         pair = (info.data.get("objective", ""), str(info.field_name))
-        if pair in FITS and not FITS[pair](value):
-            raise ValueError(f"{value} does not fit `objective: {pair[0]}`: {UNFIT[pair]}")
+        fits, reason = FITS.get(pair, (lambda _: True, ""))
+        if not fits(value):
+            raise ValueError(f"{value} does not fit `objective: {pair[0]}`: {reason}")
         return value
 
 
@@ -279,7 +275,7 @@ class Params(Section):
     @model_validator(mode="after")
     def _convolutions_fit_pictures(self) -> Self:
         """Of a dataset whose size is known; train_vae says it of others."""
-        side = SIDES.get(self.data.dataset, 64)  # own images have 64 at most
+        side = 64 if self.data.dataset == "own" else 28  # pixels; of own images, at most
         for name, variant in self.vae.items():
             channels = getattr(variant.architecture, "channels", [])
             if len(channels) > (most := (side - 1).bit_length()):
