@@ -10,6 +10,11 @@ from elbo.models.networks import Decoder, Encoder
 from elbo.models.vae import VAE
 
 EXAMPLES = 3  # with one, torch.export would treat the batch size as a constant
+BINARY = {
+    "values": [0.0, 1.0],
+    "advice": "binarize grey levels first, as the model's params data.binarization and data.threshold say",
+}
+ANY = {"values": [], "advice": ""}  # the prior has a density everywhere
 
 
 class Mean(nn.Module):
@@ -36,10 +41,12 @@ class Probabilities(nn.Module):
         return x.sigmoid()
 
 
-def networks(weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> dict[str, tuple[nn.Module, Tensor]]:
-    """Encoder and decoder of a file of weights by name, each with an example of its input."""
+def networks(
+    weights: Mapping[str, Tensor], about: Mapping[str, Any]
+) -> dict[str, tuple[nn.Module, Tensor, Mapping[str, Any]]]:
+    """Encoder and decoder of a file of weights by name, with an example of its input and the rule for it."""
     model = VAE.from_weights(weights, about)
     return {
-        "vae-encoder": (Mean(model.encoder).eval(), torch.zeros(EXAMPLES, model.pixels)),
-        "vae-decoder": (Probabilities(model.decoder).eval(), torch.zeros(EXAMPLES, model.latent)),
+        "vae-encoder": (Mean(model.encoder).eval(), torch.zeros(EXAMPLES, model.pixels), BINARY),
+        "vae-decoder": (Probabilities(model.decoder).eval(), torch.zeros(EXAMPLES, model.latent), ANY),
     }

@@ -21,8 +21,9 @@ class Models:
     """The models that MLflow serves."""
 
     stage: str  # whose weights they are (`train_line`)
-    # `package.module:function`, from tensors and settings of a file of weights to a network and an example of
-    # its input (N, …), by the model's name
+    # `package.module:function`, from tensors and settings of a file of weights to, by the model's name, a
+    # network, an example of its input (N, width) and a rule for the input: the `values` that its numbers may
+    # have (none: all finite ones), and `advice` for whoever has others
     networks: str
     names: dict[str, str]  # a description of each model, by its name
     aliases: dict[str, str] = field(default_factory=dict)  # the metric whose highest value gets the alias
