@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -32,6 +33,13 @@ for name in ("vae-encoder", "vae-decoder"):
     made[name] = model.predict(given[name])
     one = model.predict(given[name][:1])
     assert one.shape == (1, made[name].shape[1]), one.shape
+    assert (model.predict(given[name].tolist()) == made[name]).all()
+    try:
+        model.predict(given[name] + float("nan"))
+    except mlflow.exceptions.MlflowException as error:
+        assert "row 0, column 0 is nan" in error.message, error
+    else:
+        raise AssertionError("NaN is no input")
 assert not {"elbo", "stages", "workflow"} & set(sys.modules)
 numpy.savez(sys.argv[3], **made)
 """
@@ -90,6 +98,11 @@ def test_a_model_serves_over_http_without_building_an_environment(
         body = json.dumps({"inputs": given["vae-decoder"].tolist()}).encode()
         request = urllib.request.Request(f"{address}/invocations", body, {"Content-Type": "application/json"})
         answer = json.load(urllib.request.urlopen(request, timeout=60))
+        request.data = b'{"inputs": [[0, null]]}'
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=60)
+        reason = "the input must be numbers of shape (N, 2), without text, null"
+        assert (refused.value.code, reason in refused.value.read().decode()) == (400, True)
     values = expected(best(reproduced), given)["vae-decoder"]
     np.testing.assert_allclose(np.array(answer["predictions"]), values, atol=ROUNDING)
 

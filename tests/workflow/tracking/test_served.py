@@ -30,11 +30,8 @@ from workflow.tracking import export
 PIXELS = 60
 MLP = {"kind": "mlp", "hidden": [8, 8], "residual": True}
 CONV = {"kind": "conv", "channels": [3, 4], "hidden": [8]}
-KINDS = [
-    (MLP, "diagonal", 2), (MLP, "full", 20), (MLP, "flow", 2), (CONV, "full", 20),
-    pytest.param(MLP, "flow", 20, marks=pytest.mark.slow), pytest.param(CONV, "flow", 2, marks=pytest.mark.slow),
-    pytest.param(CONV, "diagonal", 2, marks=pytest.mark.slow),
-]  # fmt: skip
+KINDS = [(MLP, "diagonal", 2), (MLP, "full", 20), (MLP, "flow", 2), (CONV, "full", 20)]
+SLOW_KINDS = [(MLP, "flow", 20), (CONV, "flow", 2), (CONV, "diagonal", 2)]
 NAN, INF = float("nan"), float("inf")
 
 
@@ -85,7 +82,10 @@ def ask(address: str, body: str) -> tuple[int, Any]:
         return error.code, json.loads(error.read(), parse_constant=pytest.fail)
 
 
-@pytest.mark.parametrize(("architecture", "posterior", "latent"), KINDS)
+@pytest.mark.parametrize(
+    ("architecture", "posterior", "latent"),
+    [*KINDS, *(pytest.param(*kind, marks=pytest.mark.slow) for kind in SLOW_KINDS)],
+)
 def test_a_served_model_of_each_kind_gives_the_models_numbers(
     architecture: dict[str, Any], posterior: str, latent: int, tmp_path: Path
 ) -> None:
@@ -160,7 +160,7 @@ def test_an_encoder_refuses_other_shapes(models: Any, given: Any) -> None:
         ([NAN, 0], "must be finite in single precision, and row 1, column 0 is nan"),
         ([0, -INF], "column 1 is -inf"),
         ([0, 1e39], "column 1 is 1e+39"),
-        ([-3.4e38, 3.4e38], "row 1 of the input has too large numbers, up to 3.4e+38"),
+        ([-3.4e38, 3.4e38], "row 1 of the input has no finite answer: its largest number is 3.4e+38"),
     ],
 )
 def test_a_decoder_refuses_latents_without_an_answer(models: Any, row: list[float], reason: str) -> None:

@@ -44,7 +44,7 @@ class CheckedModel:
         if not finite.all():
             row = np.argmin(finite)
             raise InvalidInput.invalid_parameter_value(
-                f"row {row} of the input has too large numbers, up to {abs(rows[row]).max():g}"
+                f"row {row} of the input has no finite answer: its largest number is {abs(rows[row]).max():g}"
             )
         return answers
 
@@ -84,4 +84,4 @@ def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Check
     about = Model.load(Path(path).parent)
     (inputs,), (outputs,) = about.signature.inputs, about.signature.outputs
     network = mlflow.pytorch._load_pyfunc(path, model_config)
-    return CheckedModel(network, inputs.shape[1], outputs.shape[1], **about.metadata["input"])
+    return CheckedModel(network, inputs.shape[1], outputs.shape[1], **about.to_dict()["metadata"]["input"])
