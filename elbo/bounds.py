@@ -9,17 +9,19 @@ from torch import Tensor
 
 
 class _BernoulliLogLikelihood(torch.autograd.Function):
-    """Sum over all entries of x·l − softplus(l), whose gradient x − sigmoid(l) takes one pass."""
+    """x·l − softplus(l) of each row, or their total; its gradient x − sigmoid(l) takes one pass."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, x: Tensor, total: bool) -> Tensor:
         ctx.save_for_backward(logits, x)
-        return torch.dot(x.reshape(-1), logits.reshape(-1)) - F.softplus(logits).sum()
+        if total:
+            return torch.dot(x.reshape(-1), logits.reshape(-1)) - F.softplus(logits).sum()
+        return log_likelihood(logits, x)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         logits, x = ctx.saved_tensors
-        return (x - logits.sigmoid()).mul_(gradients[0]), None
+        return (x - logits.sigmoid()).mul_(gradients[0][..., None]), None, None
 
 
 def total_log_likelihood(logits: Tensor, x: Tensor) -> Tensor:
@@ -27,8 +29,14 @@ def total_log_likelihood(logits: Tensor, x: Tensor) -> Tensor:
 
     The fast form for training, differentiable in the logits of the Bernoulli pixels.
     """
-    total: Tensor = _BernoulliLogLikelihood.apply(logits, x)
+    total: Tensor = _BernoulliLogLikelihood.apply(logits, x, True)
     return total
+
+
+def fast_log_likelihood(logits: Tensor, x: Tensor) -> Tensor:
+    """`log_likelihood` (…, N) with the fast gradient, in the logits (…, N, pixels) alone."""
+    rows: Tensor = _BernoulliLogLikelihood.apply(logits, x, False)
+    return rows
 
 
 def log_likelihood(logits: Tensor, x: Tensor) -> Tensor:
@@ -67,7 +75,7 @@ def importance_weighted(log_weights: Tensor, k: int) -> Tensor:
     return (groups.logsumexp(1) - math.log(k)).mean(0)
 
 
-def mean_and_error(name: str, values: Tensor) -> dict[str, float]:
-    """The mean of values (N,) as `name` and its standard error as `<name>_se`; 0 where undefined."""
-    error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else 0.0
-    return {name: values.mean().item() if len(values) else 0.0, f"{name}_se": error}
+def mean_and_error(name: str, values: Tensor) -> dict[str, float | None]:
+    """The mean of values (N,) as `name`, its standard error as `<name>_se`; None of no, or of one value."""
+    error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else None
+    return {name: values.mean().item() if len(values) else None, f"{name}_se": error}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,8 +31,8 @@ class Bounds:
         chosen = {k: bound[index] for k, bound in self.iwae.items()}
         return Bounds(self.reconstruction[index], self.kl[index], chosen)
 
-    def summary(self) -> dict[str, float]:
-        """Means over the images, and the standard error of the mean ELBO."""
+    def summary(self) -> dict[str, Any]:
+        """Means over the images, and the standard error of the mean ELBO, None of one image."""
         return {
             **mean_and_error("elbo", self.elbo),
             "reconstruction": self.reconstruction.mean().item(),

@@ -36,7 +36,7 @@ class Settings(Protocol):
 
 
 class Diverged(ArithmeticError):
-    """The loss is not finite."""
+    """A loss, a score or a weight is not finite."""
 
 
 def learning_rate(settings: Settings, step: int, steps: int) -> float:
@@ -71,6 +71,11 @@ class Optimizer:
     def epochs_done(self) -> int:
         """Completed epochs."""
         return self.taken * self.settings.epochs // self.steps
+
+    @property
+    def finite(self) -> bool:
+        """Whether all weights are finite, the averaged ones as well."""
+        return all(bool(tensor.isfinite().all()) for tensor in [*self.parameters, *self.average])
 
     def state(self) -> dict[str, Tensor]:
         """All that `load` needs to continue: parameters, Adam's moments, averaged weights, step count.

@@ -1,7 +1,8 @@
 """Training as an iterator over epochs: the caller owns the loop and sees each epoch."""
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -61,7 +62,7 @@ def epochs(objective: Objective, settings: Settings, optimizer: Optimizer) -> It
             last epoch, if weights are averaged. A loaded one continues with the epoch after its state.
 
     Raises:
-        Diverged: an epoch's figures are not finite.
+        Diverged: an epoch's figures, or the weights after it, are not finite.
     """
     for number in range(optimizer.epochs_done + 1, settings.epochs + 1):
         started = time.perf_counter()
@@ -75,10 +76,19 @@ def epochs(objective: Objective, settings: Settings, optimizer: Optimizer) -> It
             seen += len(index)
         seconds = time.perf_counter() - started
         figures = objective.figures(totals / objective.size)
-        if not torch.isfinite(totals).all():
-            name, value = next(iter(figures.items()))
-            raise Diverged(f"{name} of epoch {number} is {value}")
+        require_finite("train", figures, number)
+        if not optimizer.finite:  # the figures are of before each step
+            raise Diverged(f"a weight after epoch {number} is not finite")
         with optimizer.averaged():
             scores = objective.scores(number)
+        for split, held_out in scores.items():
+            require_finite(split, held_out, number)
         yield Epoch(number, {"train": figures, **scores}, seconds)
     optimizer.swap_average()
+
+
+def require_finite(split: str, figures: Mapping[str, float], number: int) -> None:
+    """Raises Diverged unless the figures of a split after epoch `number` are finite."""
+    for name, value in figures.items():
+        if not math.isfinite(value):
+            raise Diverged(f"{split} {name} of epoch {number} is {value}")

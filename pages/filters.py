@@ -70,14 +70,19 @@ def escape(value: Any) -> Any:
 def extreme(
     table: Sequence[dict[str, Any]], key: str, over: str | None = None, *, least: bool = False
 ) -> dict[str, Any]:
-    """The row with the largest (or least) value of a column, or ratio of two columns; others are ignored."""
+    """The row with the largest (or least) value of a column, or ratio of two columns; others are ignored.
+
+    If none has a value, a row of – without one.
+    """
     known = [row for row in table if row[key] is not None and (over is None or row[over])]
+    if not known:
+        return dict.fromkeys(table[0], "–") | {key: None}
     return (min if least else max)(known, key=lambda row: row[key] / (row[over] if over else 1))
 
 
-def clear(value: float, error: float) -> int:
+def clear(value: float, error: float | None) -> int:
     """1 or -1 for a value more than two standard errors above or below zero; 0 for one that may be zero."""
-    return 0 if abs(value) <= 2 * error else 1 if value > 0 else -1
+    return 0 if error is None or abs(value) <= 2 * error else 1 if value > 0 else -1
 
 
 def is_exact(likelihood: Mapping[str, Any]) -> bool:

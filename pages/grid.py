@@ -48,7 +48,7 @@ def summary(
     lines += [f"  `dvc exp apply {names[0]}` sets it, and {held_out}={points[names[0]][held_out]} with it"]
     if missing := len(points) - len(names):
         return [*lines, "", f"{missing} of {len(points)} are missing, so shares in the spread are not shown"]
-    if len(names) > 1:
+    if len(set(scores.values())) > 1:
         parts = shares([points[name] for name in names], [scores[name] for name in names])
         lines += ["", f"share in the spread (variance) of {metric}; rest: interactions, and chance"]
         lines += [f"  {key:<30} {share:7.1%}" for key, share in parts.items()]
@@ -58,10 +58,10 @@ def summary(
 def shares(points: Sequence[Settings], values: Sequence[float]) -> dict[str, float]:
     """Each varied key's share in the variance of the values over a complete grid, by an analysis of variance.
 
-    The sum of squares of its levels' means, over the total; `rest` is what these main effects leave.
+    Not all values may be equal. The sum of squares of its levels' means, over the total; `rest` is what these main effects leave.
     """
     table, deviation = pd.DataFrame(points), pd.Series(values) - sum(values) / len(values)
-    total = float((deviation**2).sum()) or 1.0  # all are equal: no shares
+    total = float((deviation**2).sum())
     found = {
         str(key): float((deviation.groupby(table[key]).transform("mean") ** 2).sum()) / total
         for key in table

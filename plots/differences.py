@@ -22,8 +22,8 @@ def gains(differences: Mapping[str, Mapping[str, Any]], data: str) -> Figure:
     """What each further model gains over the first on the same images (nats per image), ± standard errors.
 
     Args:
-        differences: by model, `base`, `images`, and of each of `GAINS` the mean and its error, `<key>_se`;
-            `exact` is false where log p(x) is a lower bound.
+        differences: by model, `base`, `images`, and of each of `GAINS` the mean and its error, `<key>_se`, or
+            None; `exact` is false where log p(x) is a lower bound.
     """
     fig, axes = style.subplots(9.0, 1.3 + 0.42 * len(GAINS) * (len(differences) + 0.6))
     found = style.looks(["", *differences])  # the first model has the first look
@@ -36,10 +36,11 @@ def gains(differences: Mapping[str, Mapping[str, Any]], data: str) -> Figure:
             axes.errorbar(
                 value, place + shift, xerr=error, color=look.colour, fmt=look.marker, ms=8, capsize=4, lw=1.8
             )
-            text = f"{style.number(value, sign=True)} ± {style.number(error)}"
+            text = style.plus_minus(value, error, sign=True)
             beyond = -1 if value < 0 else 1  # on the side away from zero
+            end = value + beyond * (error or 0)
             axes.annotate(
-                text, (value + beyond * error, place + shift), (9 * beyond, 0), textcoords="offset points",
+                text, (end, place + shift), (9 * beyond, 0), textcoords="offset points",
                 va="center", ha="right" if value < 0 else "left", fontsize=10.5,
             )  # fmt: skip
     base, images = (next(iter(differences.values()))[key] for key in ("base", "images"))

@@ -80,9 +80,10 @@ def families(tables: Mapping[str, pd.DataFrame], bounded: Sequence[str], data: s
                     row["gap"], place, xerr=row["gap_se"], color=look.colour, fmt=look.marker, ms=6,
                     capsize=3, lw=1.4,
                 )  # fmt: skip
-                text = f"{style.number(row['gap'])} ± {style.number(row['gap_se'])}"
+                text = style.plus_minus(row["gap"], row["gap_se"])
+                end = np.nansum([row["gap"], row["gap_se"]])
                 axes.annotate(
-                    f"≥ {text}" if name in bounded else text, (row["gap"] + row["gap_se"], place), (9, 0),
+                    f"≥ {text}" if name in bounded else text, (end, place), (9, 0),
                     textcoords="offset points", va="center", fontsize=10,
                 )  # fmt: skip
                 place += 1

@@ -160,8 +160,12 @@ def decomposition(tables: Mapping[str, pd.DataFrame], data: str) -> Figure:
         for axes, split in zip(line, splits, strict=True):
             rows = table[table["split"] == split]
             places = np.arange(len(rows))
-            best = rows["approximation_of_better_start"].to_numpy()
-            heights = (best, rows["approximation"].to_numpy() - best, rows["amortization"].to_numpy())
+            # a class without such images has no bar
+            best, first, saved = (
+                rows[key].fillna(0).to_numpy()
+                for key in ("approximation_of_better_start", "approximation", "amortization")
+            )
+            heights = (best, first - best, saved)
             bottom, means = np.zeros(len(rows)), []
             for (label, colour, hatch), part in zip(PARTS, heights, strict=True):
                 options = {"bottom": bottom, "color": colour, "hatch": hatch, "label": label}

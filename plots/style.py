@@ -1,6 +1,7 @@
 """One style for all figures: fonts, colours, captions, and the parts that several figures share."""
 
 import itertools
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -127,6 +128,12 @@ def keys(found: Mapping[str, Look], *, lines: bool = True) -> list[Line2D]:
 def number(value: float, decimals: int = 2, *, sign: bool = False) -> str:
     """A number with a minus sign and commas between thousands; no minus zero."""
     return f"{round(value, decimals) + 0.0:{'+' if sign else ''},.{decimals}f}".replace("-", "−")
+
+
+def plus_minus(value: float, error: float | None, *, sign: bool = False) -> str:
+    """A number ± its standard error; alone, if that is None or NaN."""
+    known = error is not None and not math.isnan(error)
+    return number(value, sign=sign) + (f" ± {number(error)}" if known else "")  # type: ignore[arg-type]
 
 
 def percent(share: float, decimals: int = 0) -> str:

@@ -150,7 +150,7 @@ def projection(
     """Posterior means by class on the first two principal components of wide latents, (N, 2).
 
     Args:
-        shares: of the variance that each component has, (2,).
+        shares: of the variance that each component has, (2,); NaN where that is not known.
         labels, names, pairs: as those of `plane`.
     """
     extent = 1.05 * max(float(np.abs(points).max()), 1e-3)
@@ -161,7 +161,8 @@ def projection(
     _points(axes, points, labels, names, pairs, extent, PLANE)
     style.latent_plane(axes, f"{name}: posterior means{'' if labels is None else ' by class'}", extent)
     for axis, order, share in ((axes.xaxis, "first", shares[0]), (axes.yaxis, "second", shares[1])):
-        axis.set_label_text(f"{order} principal component ({style.percent(float(share))} of the variance)")
+        about = "" if np.isnan(share) else f" ({style.percent(float(share))} of the variance)"
+        axis.set_label_text(f"{order} principal component{about}")
     text = _confused(pairs, "\n").replace(" (", "\n(", 1)
     fig.text(left / width, 144 / height, text, fontsize=10.5, va="top", linespacing=1.3)
     caption = f"{len(points):,} binarized test images of {data}"
@@ -169,16 +170,21 @@ def projection(
     return fig
 
 
-def units(kl: Sequence[float], active: Sequence[bool], name: str, data: str) -> Figure:
-    """The KL divergence of each dimension (nats per image), the largest first; the active ones are darker."""
+def units(kl: Sequence[float], active: Sequence[bool | None], name: str, data: str) -> Figure:
+    """The KL divergence of each dimension (nats per image), the largest first; the active ones are darker.
+
+    Args:
+        active: None where one image does not tell.
+    """
     order = np.argsort(-np.asarray(kl), kind="stable")
     count = len(order)
     fig, axes = style.subplots(float(np.clip(0.2 * count + 2.5, 5.2, 9.2)), 3.4)
     for state, label, colour, hatch in (
         (True, "active", style.FIRST, ""),
         (False, "not active", "#BBBBBB", "///"),
+        (None, "not known if active", style.FIRST, "..."),
     ):
-        places = [place for place, unit in enumerate(order) if bool(active[unit]) == state]
+        places = [place for place, unit in enumerate(order) if active[unit] is state]
         heights = [kl[order[place]] for place in places]
         if places:
             axes.bar(

@@ -78,10 +78,11 @@ def overlaps(
     write_csv(f"{report}/latents_by_class.csv", by_class)
     write_csv(f"{report}/latents_confusion.csv", confusion)
     write_csv(f"{report}/latents_pairs.csv", pairs)
+    silhouettes = found.silhouette[~np.isnan(found.silhouette)]
     return {
         "neighbours_accuracy": float((found.neighbours == labels).mean()),
         "probe_accuracy": float((found.probe == labels).mean()),
-        "silhouette": float(found.silhouette.mean()),
+        "silhouette": float(np.mean(silhouettes)) if len(silhouettes) else None,
         "largest_class_share": float(found.confusion.sum(1).max() / len(labels)),
     }
 

@@ -25,8 +25,13 @@ def main() -> None:
             differences[name]["exact"] = False
     write_json("reports/vae_differences.json", differences)
     for name, found in differences.items():
+        errors = {
+            key: f" ± {error:.3f}"
+            for key, error in found.items()
+            if key.endswith("_se") and error is not None
+        }
         parts = [
-            f"{part} {found[part]:+.3f} ± {found[f'{part}_se']:.3f}"
+            f"{part} {found[part]:+.3f}{errors.get(f'{part}_se', '')}"
             for part in ("elbo", "log_likelihood", "inference_gap")
         ]
         say(f"{name} - {first}: {'  '.join(parts)}")

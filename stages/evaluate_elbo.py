@@ -51,13 +51,15 @@ def main(variant: str) -> None:
             "kl_by_dimension": by_dimension,
         }
         if split == "test":
-            spread = variance_of_means(model, images)
-            described |= {"active_units": int((spread > ACTIVE).sum()), "variance_of_means": spread.tolist()}
+            spread = variance_of_means(model, images).tolist() if len(images) > 1 else None
+            active = None if spread is None else sum(variance > ACTIVE for variance in spread)
+            described |= {"active_units": active, "variance_of_means": spread}
         each |= {f"index_{split}": chosen.numpy(), f"elbo_{split}": result.elbo.numpy()}
         for name, members in data.members(split, chosen).items():
             about = {"split": split, "class": name, "images": int(members.sum())}
             rows.append(about | result[members].summary())
-        say(f"{variant}  {split}: " + "  ".join(f"{key} {value:.3f}" for key, value in summary.items()))
+        known = [f"{key} {value:.3f}" for key, value in summary.items() if value is not None]
+        say(f"{variant}  {split}: {'  '.join(known)}")
     write_npz(f"data/elbo/{variant}.npz", **each)
     write_csv(f"reports/vae/{variant}/elbo_by_class.csv", rows, ["split", "class", "images", *summary])
     write_json(f"reports/vae/{variant}/elbo.json", metrics)

@@ -51,7 +51,6 @@ def main(variant: str) -> None:
         sampled = likelihood.importance_sampling(model, x[few], found.windows, settings.checks, noise)
         check = mean_and_error("difference", sampled - found.log_likelihood[few])
         metrics[split] = found.summary(elbo) | {"importance_sampling": {"images": len(few), **check}}
-        columns = ["split", "class", *found.means(torch.ones(len(x), dtype=torch.bool), elbo)]
         for name, members in data.members(split, index).items():
             rows.append({"split": split, "class": name} | found.means(members, elbo))
         families += [{"split": split, **row} for row in found.by_family()]
@@ -66,6 +65,7 @@ def main(variant: str) -> None:
             limits = settings.price.samples, settings.price.steps, settings.price.lr
             metrics["price"] = price(model, x[first], elbo[first], *limits, noise).summary()
             arrays |= found.shown()
+    columns = ["split", "class", *found.means(torch.zeros(len(x), dtype=torch.bool), elbo)]
     write_csv(f"reports/vae/{variant}/estimators.csv", {name: [] for name in ("split", *COLUMNS)})
     write(variant, metrics, arrays, rows, columns, families)
 
@@ -95,13 +95,13 @@ def bound(
             estimates.append(annealed.row())
             same = found.bound[torch.isin(found.subset, annealed.images)]
             metrics[split]["annealed"] = annealed.summary() | {"refined": same.mean().item()}
-        columns = ["split", "class", *found.means(torch.ones(len(x), dtype=torch.bool))]
         for name, members in data.members(split, index).items():
             if members[found.subset].any():
                 rows.append({"split": split, "class": name} | found.means(members))
         families += [{"split": split} | row for row in found.by_family()]
         estimators += [{"split": split} | row for row in estimates]
         arrays |= {f"{name}_{split}": values.numpy() for name, values in found.arrays.items()}
+    columns = ["split", "class", *found.means(torch.zeros(len(x), dtype=torch.bool))]
     write_csv(f"reports/vae/{variant}/estimators.csv", estimators)
     write(variant, metrics, arrays, rows, columns, families)
 

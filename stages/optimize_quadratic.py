@@ -36,7 +36,8 @@ def main(name: str) -> None:
     }
     report = f"reports/quadratic/{name}"
     path = {f"x{i}": plain.positions[:, i - 1].tolist() for i in range(1, len(a) + 1)}
-    trajectory = {"iteration": range(len(losses)), "loss": losses, "log10_loss": _log10(losses)}
+    finite = [loss if loss < math.inf else None for loss in losses]
+    trajectory = {"iteration": range(len(losses)), "loss": finite, "log10_loss": _log10(losses)}
     write_csv(f"{report}/trajectory.csv", trajectory | path)
     write_csv(f"{report}/losses.csv", {"iteration": range(steps + 1), **curves})
     comparison = table(settings, bests)

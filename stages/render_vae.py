@@ -49,7 +49,8 @@ def main(variant: str) -> None:
         figures["projection"] = plots.projection(points, shares, labels, names, pairs, variant, title)
         model_json = read_json(f"reports/vae/{variant}/model.json")
         if kl := model_json["test"]["kl_by_dimension"]:
-            active = [spread > ACTIVE for spread in model_json["variance_of_means"]]
+            spread = model_json["variance_of_means"] or [None] * len(kl)  # None: of one image
+            active = [None if variance is None else variance > ACTIVE for variance in spread]
             figures["units"] = plots.units(kl, active, variant, title)
     route = "straight lines" if model.latent == 2 else "great circles"
     for name, csv, columns, images, about in (

@@ -3,7 +3,7 @@
 import functools
 import operator
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -20,6 +20,7 @@ from stages.schema_types import (
     Pictures,
     Positive,
     Probability,
+    Scale,
     Seed,
     Share,
 )
@@ -114,11 +115,11 @@ class Compute(Section):
 
 
 class Quadratic(Section):
-    a: NotEmpty[list[Positive]]
-    start: float
+    a: NotEmpty[list[Scale]]
+    start: Annotated[float, Field(ge=-1e100, le=1e100)]
     steps: Count
-    lr: Positive
-    optimizers: NotEmpty[dict[OptimizerName, NotEmpty[list[Positive]]]]
+    lr: Scale
+    optimizers: NotEmpty[dict[OptimizerName, NotEmpty[list[Scale]]]]
 
 
 class Annuli(Section):
@@ -274,13 +275,17 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _convolutions_fit_pictures(self) -> Self:
-        """Of a dataset whose size is known; train_vae says it of others."""
-        side = 64 if self.data.dataset == "own" else 28  # pixels; of own images, at most
+        side = 64 if self.data.dataset == "own" else 28  # pixels; of own images at most: download knows them
         for name, variant in self.vae.items():
-            channels = getattr(variant.architecture, "channels", [])
-            if len(channels) > (most := (side - 1).bit_length()):
-                raise ValueError(
-                    f"vae.{name}.architecture.channels: {len(channels)} convolutions are too many for "
-                    f"pictures of {side} x {side} pixels: each halves both sides; use {most} or fewer"
-                )
+            require_room(name, getattr(variant.architecture, "channels", []), (side, side))
         return self
+
+
+def require_room(variant: str, channels: Sequence[int], shape: tuple[int, int]) -> None:
+    """Raises a ValueError if a variant has more convolutions than pictures (height, width) have halvings."""
+    if len(channels) > (most := (max(shape) - 1).bit_length()):
+        raise ValueError(
+            f"vae.{variant}.architecture.channels: {len(channels)} convolutions are too many for pictures of "
+            f"{shape[0]} x {shape[1]} pixels: each halves both sides; use {most or 'the kind mlp'}"
+            + (" or fewer" if most > 1 else "")
+        )

@@ -6,7 +6,7 @@ from elbo.determinism import prepare, stream
 from elbo.models.classifier import Classifier, predictions
 from elbo.negative_log_likelihood import NegativeLogLikelihood, score
 from elbo.optimization import Diverged, Optimizer
-from elbo.training import epochs
+from elbo.training import epochs, require_finite
 from stages.schema import Params
 from workflow.core import dataset
 from workflow.core.errors import UserError
@@ -49,17 +49,19 @@ def main(name: str) -> None:
                         for split, score in epoch.splits.items()
                     ]
                     say("  ".join([f"{name}  epoch {epoch.epoch:>4}/{settings.epochs}", *scores]))
+            split = data.splits[-1]
+            inputs, labels = pairs[split]
+            final = score(model, inputs, labels)
+            require_finite(split, final, settings.epochs)
         except Diverged as error:
             raise UserError(f"{error}: training diverged; lower classifier.{name}.lr") from None
         write_csv(f"reports/classifier/{name}/training.csv", run.rows)
-        split = data.splits[-1]
-        inputs, labels = pairs[split]
         with torch.no_grad():
             predicted = predictions(model(inputs))
         columns = {"actual": labels.tolist(), "predicted": predicted.tolist()}
         table = {key: [data.classes[label] for label in column] for key, column in columns.items()}
         write_csv(f"reports/classifier/{name}/predictions.csv", table)
-        metrics = {"split": split, "examples": len(labels), **score(model, inputs, labels)}
+        metrics = {"split": split, "examples": len(labels), **final}
         write_json(f"reports/classifier/{name}/metrics.json", data.identity | metrics)
         write_json(f"reports/metrics/classifier/{name}.json", {"accuracy": metrics["accuracy"]})
         write_weights(f"models/classifier/{name}_untrained.safetensors", untrained, about)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,14 +57,14 @@ def expected_total_variation(p: Tensor, first: int, second: int) -> float:
     return 0.5 * math.sqrt(2 / math.pi) * deviation.sum().item()
 
 
-def mean(values: Tensor) -> float:
-    """The mean of numbers or booleans (N,); 0 if there are none."""
-    return values.double().mean().item() if len(values) else 0.0
+def mean(values: Tensor) -> float | None:
+    """The mean of numbers or booleans (N,); None if there are none."""
+    return values.double().mean().item() if len(values) else None
 
 
 def by_class(
     names: Sequence[str], shares: Mapping[str, Tensor], measures: Mapping[str, tuple[Tensor, Tensor]]
-) -> list[dict[str, float | str]]:
+) -> list[dict[str, Any]]:
     """One row per class: its shares, and the mean over its images of each measure, (labels, values)."""
     return [
         {"class": name}
@@ -85,8 +86,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     Heusel and others 2017, for Inception's features. The trace of (C_a C_b)^½ is that of (C_a^½ C_b C_a^½)^½.
     """
     a, b = a.double(), b.double()
-    # of one image alone the covariance is 0
-    cov_a, cov_b = (x.T.cov(correction=min(1, len(x) - 1)) for x in (a, b))
+    cov_a, cov_b = a.T.cov(), b.T.cov()
     values, vectors = torch.linalg.eigh(cov_a)
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     inner = torch.linalg.eigvalsh(root @ cov_b @ root).clamp(min=0).sqrt().sum()
@@ -105,12 +105,15 @@ def coverage(points: Tensor, centres: Tensor, k: int) -> float:
     return torch.cat(inside).double().mean().item()
 
 
-def distances(images: Tensor, data: Tensor, k: int) -> dict[str, float]:
+def distances(images: Tensor, data: Tensor, k: int) -> dict[str, float | None]:
     """Fréchet distance, precision and recall of features (N, D) against those of data (M, D).
 
-    k neighbours count, or all others where there are fewer.
+    k neighbours count, or all others where there are fewer. One image alone has no neighbour and no
+    covariance: all are None.
     """
     k = min(k, len(images) - 1, len(data) - 1)
+    if k < 1:
+        return dict.fromkeys(("frechet_distance", "precision", "recall"))
     return {
         "frechet_distance": frechet_distance(images, data),
         "precision": coverage(images, data, k),

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 
 
-def paired(ours: Mapping[str, np.ndarray], base: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Means over images of ours − base, and their standard errors as `<name>_se`; nats per image.
+def paired(ours: Mapping[str, np.ndarray], base: Mapping[str, np.ndarray]) -> dict[str, float | None]:
+    """Means over images of ours − base, and as `<name>_se` their standard errors, None of one image; nats.
 
     Args:
         ours, base: of each model, the images' `index` (N,), `elbo` (N,) and `log_likelihood` (N,).
@@ -24,9 +24,10 @@ def paired(ours: Mapping[str, np.ndarray], base: Mapping[str, np.ndarray]) -> di
         raise ValueError("a paired difference needs the same images in the same order")
     elbo, exact = (ours[name] - base[name] for name in ("elbo", "log_likelihood"))
     count = len(elbo)
-    found: dict[str, float] = {"images": count}
+    found: dict[str, float | None] = {"images": count}
     for name, values in (("elbo", elbo), ("log_likelihood", exact), ("inference_gap", exact - elbo)):
         average = math.fsum(values) / count
-        variance = math.fsum((values - average) ** 2) / max(1, count - 1)
-        found |= {name: average, f"{name}_se": math.sqrt(variance / count)}
+        squares = math.fsum((values - average) ** 2)
+        error = math.sqrt(squares / (count - 1) / count) if count > 1 else None
+        found |= {name: average, f"{name}_se": error}
     return found

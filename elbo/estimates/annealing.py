@@ -161,11 +161,6 @@ def _anneal(
     return weights, accepted / max(1, settings.temperatures - 1)
 
 
-def batches(images: int) -> int:
-    """How many results `lower` and `upper` yield for so many images."""
-    return -(-images // IMAGES)
-
-
 def lower(
     encode: Encode,
     likelihood: LogLikelihood,

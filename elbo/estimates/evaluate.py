@@ -142,7 +142,7 @@ class Estimates:
         names = ("estimator", "k")
         estimators = {
             f"{row['estimator']}, k = {row['k']}": {
-                name: value for name, value in row.items() if name not in names and value is not None
+                name: value for name, value in row.items() if name not in names
             }
             for row in self.by_estimator()
         }
@@ -164,6 +164,11 @@ def _row(name: str, samples: int, bound: Tensor, pareto_k: Tensor | None = None)
     }
 
 
+def _joined(parts: Iterable[T], images: int, size: int, track: Track) -> T:
+    """The results of all images, of batches of `size`."""
+    return join(track(parts, total=-(-images // size)))
+
+
 def choice(images: int, count: int, seed: int, split: str) -> Tensor:
     """(count,) a fixed random choice of images, ascending; a smaller one is part of a larger one."""
     return torch.randperm(images, generator=stream(seed, f"subset {split}"))[:count].sort().values
@@ -179,15 +184,15 @@ def evaluate(
     every = refined.refine(encode, likelihood, x, settings.every, noise[0], diagonal_only=True)
     curve = importance.curve(encode, likelihood, few, settings.curve, noise[1])
     better = refined.refine(encode, likelihood, few, settings.refined, noise[2])
-    diagonal = join(track(every, total=refined.batches(len(x))))
+    diagonal = _joined(every, len(x), refined.IMAGES, track)
     return Estimates(
         settings,
         elbo,
         diagonal.bound[0],
         diagonal.pareto_k[0],
         subset,
-        join(track(curve, total=importance.batches(len(few)))),
-        join(track(better, total=refined.batches(len(few)))),
+        _joined(curve, len(few), importance.IMAGES, track),
+        _joined(better, len(few), refined.IMAGES, track),
         model.design.posterior,
     )
 
@@ -217,8 +222,7 @@ class Bracket:
 
     def row(self) -> dict[str, Any]:
         """As those of `Estimates.by_estimator`, without a Pareto k."""
-        found = _row("annealed", self.chains, self.lower.bound)
-        return {name: value for name, value in found.items() if value is not None}
+        return _row("annealed", self.chains, self.lower.bound)
 
 
 def anneal(
@@ -237,10 +241,10 @@ def anneal(
 
     def lower(images: Tensor, purpose: str) -> Annealed:
         parts = annealing.lower(encode, likelihood, images, steps, settings, stream(seed, purpose))
-        return join(track(parts, total=annealing.batches(len(images))))
+        return _joined(parts, len(images), annealing.IMAGES, track)
 
     upper = annealing.upper(encode, likelihood, simulated, z, steps, settings, stream(seed, "upper"))
     below = lower(simulated, "lower")
-    above = join(track(upper, total=annealing.batches(len(simulated))))
+    above = _joined(upper, len(simulated), annealing.IMAGES, track)
     chosen = choice(len(x), settings.images, seed, split)
     return Bracket(chosen, lower(x[chosen], "annealed"), (below, above), settings.chains)

@@ -88,11 +88,6 @@ class Weights:
         return Curve(torch.stack([group.bound for group in self.groups]), pareto_k(self.largest))
 
 
-def batches(images: int) -> int:
-    """How many results `curve` yields for so many images."""
-    return -(-images // IMAGES)
-
-
 @torch.no_grad()
 def curve(
     encode: Encode, likelihood: LogLikelihood, x: Tensor, ks: Sequence[int], generator: torch.Generator

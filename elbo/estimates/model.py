@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from elbo.bounds import log_likelihood
+from elbo.bounds import fast_log_likelihood
 from elbo.models.layers import product
 from elbo.models.posteriors import Posterior
 
@@ -18,20 +18,6 @@ Encode = Callable[[Tensor], Posterior]  # images (N, pixels) to q(z|x)
 T = TypeVar("T")
 
 
-class _Bernoulli(torch.autograd.Function):
-    """Σ x·l − softplus(l) of each row, whose gradient x − sigmoid(l) takes one pass."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
-        ctx.save_for_backward(logits, x)
-        return log_likelihood(logits, x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        logits, x = ctx.saved_tensors
-        return (x - logits.sigmoid()).mul_(gradients[0][..., None]), None
-
-
 def bernoulli(decoder: Callable[[Tensor], Tensor]) -> LogLikelihood:
     """log p(x|z) of the binary pixels of a decoder: latents (N, D) to logits (N, pixels)."""
 
@@ -39,8 +25,7 @@ def bernoulli(decoder: Callable[[Tensor], Tensor]) -> LogLikelihood:
         logits = decoder(z.flatten(0, -2)).view(*z.shape[:-1], -1)
         if z.shape[-2] < len(x):  # all images share the latents: one matrix product
             return product(logits[:, 0], x) - F.softplus(logits).sum(-1)
-        result: Tensor = _Bernoulli.apply(logits, x)
-        return result
+        return fast_log_likelihood(logits, x)
 
     return likelihood
 

@@ -121,11 +121,6 @@ def weigh(
     return elbo / (settings.samples - from_prior), found.bound[0], found.pareto_k
 
 
-def batches(images: int) -> int:
-    """How many results `refine` yields for so many images."""
-    return -(-images // IMAGES)
-
-
 def refine(
     encode: Encode,
     likelihood: LogLikelihood,

@@ -61,11 +61,11 @@ class Likelihood:
             "approximation_of_better_start": exact - torch.maximum(self.best.elbo, self.elbo_from_mode),
         }
 
-    def means(self, chosen: Tensor, elbo: Tensor) -> dict[str, float]:
+    def means(self, chosen: Tensor, elbo: Tensor) -> dict[str, float | None]:
         """Means over the images that `chosen` (N,) bool marks: log p(x), ELBO (N,), and the gaps."""
         own = chosen[self.subset]
         exact = self.log_likelihood[chosen]
-        row = {
+        row: dict[str, float | None] = {
             "images": int(chosen.sum()),
             **mean_and_error("log_likelihood", exact),
             **mean_and_error("elbo", elbo[chosen]),
@@ -124,16 +124,16 @@ class Likelihood:
         return arrays
 
 
-def ratio(name: str, part: Tensor, whole: Tensor) -> dict[str, float]:
+def ratio(name: str, part: Tensor, whole: Tensor) -> dict[str, float | None]:
     """The mean of `part` (N,) over that of `whole` (N,), and its standard error over images as `<name>_se`.
 
     By the delta method: to first order the ratio errs as the mean of (part − ratio · whole) / E[whole] does.
     """
     if not whole.mean():
-        return {name: 0.0, f"{name}_se": 0.0}
+        return {name: None, f"{name}_se": None}
     share = (part.mean() / whole.mean()).item()
     error = mean_and_error("rest", part - share * whole)["rest_se"]
-    return {name: share, f"{name}_se": error / abs(whole.mean().item())}
+    return {name: share, f"{name}_se": None if error is None else error / abs(whole.mean().item())}
 
 
 def concentration(gap: Tensor) -> dict[str, float]:

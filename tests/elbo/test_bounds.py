@@ -16,6 +16,7 @@ from elbo.bounds import (
     kl_to_prior,
     log_likelihood,
     log_normal,
+    mean_and_error,
     total_log_likelihood,
 )
 from elbo.determinism import stream
@@ -159,6 +160,13 @@ def test_images_that_exceed_one_batch_all_get_their_bounds(model: VAE) -> None:
     summary = found.summary()
     assert summary["elbo"] == pytest.approx(summary["reconstruction"] - summary["kl"])
     assert summary["elbo_se"] == pytest.approx(found.elbo.std().item() / math.sqrt(700))
+
+
+def test_one_value_has_no_standard_error_and_none_no_mean() -> None:
+    values = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    assert mean_and_error("x", values) == {"x": 1.5, "x_se": pytest.approx(0.5)}
+    assert mean_and_error("x", values[:1]) == {"x": 1.0, "x_se": None}
+    assert mean_and_error("x", values[:0]) == {"x": None, "x_se": None}
 
 
 def test_linear_layers_are_initialized_as_in_pytorch() -> None:

@@ -10,7 +10,7 @@ import torch
 from sklearn.metrics import silhouette_score
 
 from elbo.analysis import critique
-from elbo.analysis.critique import coverage, frechet_distance
+from elbo.analysis.critique import coverage, distances, frechet_distance
 from elbo.analysis.interpolation import Lines, follow
 from elbo.analysis.latents import Separation, confused_pairs, recall, separate
 from elbo.determinism import stream
@@ -73,9 +73,9 @@ def test_a_table_by_class_has_shares_and_means() -> None:
         {"value": (labels, values), "truth": (others, truths)},
     )
     assert rows == [
-        {"class": "a", "share": 0.5, "value": 2.0, "truth": 0.0},
+        {"class": "a", "share": 0.5, "value": 2.0, "truth": None},
         {"class": "b", "share": 0.25, "value": 7.0, "truth": 0.5},
-        {"class": "c", "share": 0.25, "value": 0.0, "truth": 1.0},
+        {"class": "c", "share": 0.25, "value": None, "truth": 1.0},
     ]
 
 
@@ -186,6 +186,23 @@ def test_silhouettes_follow_rousseeuws_definition() -> None:
     assert weighted == pytest.approx(silhouette_score(points, labels))
 
 
+@pytest.mark.parametrize(
+    ("labels", "expected"), [([0, 1], [0, 0, math.nan]), ([1, 1], [math.nan] * 3), ([2], [math.nan] * 3)]
+)
+def test_a_silhouette_needs_two_classes_and_a_point_of_the_class(
+    labels: list[int], expected: list[float]
+) -> None:
+    points = np.arange(2.0 * len(labels)).reshape(-1, 2)
+    found = separate(blobs(4.0, 5, 0), (points, np.array(labels)), 3, 5, 60)
+    assert found.silhouette.tolist() == pytest.approx(expected, nan_ok=True)
+
+
+def test_one_image_has_neither_a_covariance_nor_neighbours() -> None:
+    for a, b in ((1, 9), (9, 1)):
+        assert set(distances(normal(a, 3), normal(b, 3), 3).values()) == {None}
+    assert None not in distances(normal(2, 3), normal(2, 3, purpose="b"), 3).values()
+
+
 def test_confused_pairs_and_recall_match_a_hand_calculation() -> None:
     labels, predicted = np.array([0, 0, 0, 1, 1, 2, 2, 2]), np.array([0, 1, 1, 0, 1, 2, 2, 0])
     table = np.array([[1, 2, 0], [1, 1, 0], [1, 0, 2]])
@@ -194,9 +211,13 @@ def test_confused_pairs_and_recall_match_a_hand_calculation() -> None:
     assert found == [
         {"first": 0, "second": 1, "images": 3, "share": 3 / 5, "z1": 2.0, "z2": 6.0},
         {"first": 0, "second": 2, "images": 1, "share": 1 / 6, "z1": -1.0, "z2": -2.0},
-        {"first": 1, "second": 2, "images": 0, "share": 0.0, "z1": 0.0, "z2": 0.0},
+        {"first": 1, "second": 2, "images": 0, "share": 0.0, "z1": None, "z2": None},
     ]
     assert recall(labels, predicted, 3) == pytest.approx([1 / 3, 1 / 2, 2 / 3])
+    assert recall(labels, predicted, 4)[3] is None
+    wider = np.pad(table, (0, 2))
+    last = confused_pairs(Separation(labels, predicted, predicted, wider, np.zeros(5)), points)[-1]
+    assert (last["first"], last["second"], last["images"], last["share"]) == (3, 4, 0, None)
 
 
 class Straight(VAE):

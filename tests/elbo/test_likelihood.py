@@ -260,7 +260,8 @@ def test_the_error_of_the_amortization_share_matches_the_bootstrap() -> None:
     resampled = amortization[again].mean(1) / inference[again].mean(1)
     assert found["share_se"] == pytest.approx(resampled.std(), rel=0.1)
     zero = torch.zeros(3, dtype=torch.float64)
-    assert ratio("share", zero, zero) == {"share": 0.0, "share_se": 0.0}
+    assert ratio("share", zero, zero) == {"share": None, "share_se": None}
+    assert ratio("share", zero[:1] + 1, zero[:1] + 2) == {"share": 0.5, "share_se": None}
 
 
 def test_concentration_gives_the_median_and_the_share_of_the_worst_images() -> None:

@@ -190,6 +190,9 @@ def test_facts_give_the_deviation_from_the_closed_form() -> None:
     other = minimize("heavy ball", 0.8, STRETCHED, 10.0, 50)
     expected = np.abs(other.positions.numpy() - power(STRETCHED, 0.8, 10.0, 50)).max()
     assert facts(STRETCHED, 0.8, 10.0, other)["log10_deviation"] == pytest.approx(math.log10(expected))
+    for start in (0.0, 1e-300):  # the powers of the factor overflow, the coordinates do not
+        run = minimize("gradient descent", 10.0, STRETCHED, start, 1000)
+        assert math.isfinite(facts(STRETCHED, 10.0, start, run)["log10_deviation"])
 
 
 TINY = 1e-300  # denormal numbers have few digits

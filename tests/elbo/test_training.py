@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -101,6 +102,25 @@ def test_the_train_elbo_is_the_mean_over_minibatches_before_their_steps(
 def test_a_diverging_training_raises(images: torch.Tensor) -> None:
     with pytest.raises(Diverged, match="epoch"):
         train(images, lr=1e6, optimizer="sgd")
+
+
+@pytest.mark.parametrize("averaging", [0.0, 0.5])
+def test_a_training_that_diverges_in_its_last_step_raises_like_any_other(
+    images: torch.Tensor, averaging: float
+) -> None:
+    last = {"epochs": 1, "batch_size": 200, "optimizer": "sgd", "lr": 1e30, "averaging": averaging}
+    with pytest.raises(Diverged, match="test elbo of epoch 1 is"):
+        train(images, **last)
+    model = nn.Linear(1, 1, bias=False)
+    loss = SimpleNamespace(
+        size=16,
+        epoch=lambda _: lambda *_: (1e30 * model.weight.sum(), torch.zeros(2)),
+        figures=lambda _: {"loss": 0.0},
+        scores=lambda _: {},
+        model=model,
+    )
+    with pytest.raises(Diverged, match="a weight after epoch 1 is not finite"):
+        list(epochs_of(loss, settings(**last)))
 
 
 def test_averaged_weights_are_scored_and_kept_but_not_trained_on() -> None:

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from pages.grid import parse, shares
+from pages.grid import parse, shares, summary
 from pages.sweep import held_out, target
 from pages.sweep import name as name_of
 from tests.conftest import OFFLINE, Project, clean_environment, commit, copy_working_tree
@@ -31,7 +31,13 @@ def test_shares_in_the_spread_are_those_of_an_analysis_of_variance() -> None:
         value + crossed.get(point["lr"] + point["seed"], 0) for value, point in zip(values, grid, strict=True)
     ]
     assert shares(grid, values) == pytest.approx({"lr": 16 / 58, "seed": 6 / 58, "rest": 36 / 58})
-    assert shares(grid, [1.0] * 6) == {"lr": 0, "seed": 0, "rest": 0}
+    points = {str(place): point for place, point in enumerate(grid)}
+    for scores, shown in (
+        (dict(zip(points, values, strict=True)), True),
+        (dict.fromkeys(points, 1.0), False),
+    ):
+        lines = summary(points, ["lr", "seed"], scores, "validation_elbo", "data.validation")
+        assert any("share in the spread" in line for line in lines) == shown
 
 
 def test_keys_have_values_that_may_be_lists() -> None:

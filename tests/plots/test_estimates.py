@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Ellipse
 from matplotlib.path import Path
 
-from plots import estimates, likelihood
+from plots import differences, estimates, likelihood, vae
 
 
 def test_the_best_value_of_a_wide_latent_is_marked_as_a_lower_bound() -> None:
@@ -42,6 +42,35 @@ def test_gaps_of_families_stand_below_each_other_and_bounds_say_so() -> None:
     patches: list[Any] = list(axes.patches)
     bars = [bar.get_width() for bar in patches]
     assert bars == [6.0, 6.0, 2.0, 2.0, 1.0, 1.0, 0.5]
+
+
+def test_of_one_image_figures_show_numbers_without_errors() -> None:
+    table = pd.DataFrame([{"family": "encoder", "images": 1, "gap": 6.0, "gap_se": np.nan}])
+    curve = pd.DataFrame({"estimator": "IWAE", "k": [1, 10], "bound": [-3.0, -2.0], "bound_se": np.nan})
+    gain = {
+        f"{name}{ending}": value for name in differences.GAINS for ending, value in (("", 1.0), ("_se", None))
+    }
+    rows = {
+        name: [3.0, np.nan] for name in ("approximation_of_better_start", "approximation", "amortization")
+    }
+    by_class = pd.DataFrame(
+        {"split": "test", "class": ["a", "b"], "gap_images": [1, 0], "inference_se": np.nan, **rows}
+    )
+    figures = (
+        estimates.families({"a": table}, [], "digits"),
+        estimates.estimators({"a": curve.assign(images=1, trusted=None, pareto_k=None)}, "digits"),
+        differences.gains({"b": gain | {"base": "a", "images": 1}}, "digits"),
+        likelihood.decomposition({"a": by_class}, "digits"),
+        vae.units([0.1, 2.0], [None, None], "a", "digits"),
+    )
+    texts = []
+    for fig in figures:
+        FigureCanvasAgg(fig).draw()
+        texts.append([text.get_text() for axes in fig.axes for text in axes.texts])
+        assert "nan" not in str([axes.get_title() for axes in fig.axes] + texts[-1])
+    assert texts[0] == ["6.00"]
+    assert texts[2] == ["+1.00"] * 3
+    assert figures[3].axes[0].get_title() == "a, test: means 3.00 + 0.00 + 3.00"
 
 
 @pytest.mark.parametrize("trusted", [[None, None, 0.02], [None, 1.0, 0.89]])

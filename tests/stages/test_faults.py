@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import OFFLINE, Project, clean_environment
 from tests.support.repository import ROOT
+from workflow.core.params import set_params
 
 
 def outputs(project: Project) -> dict[Path, bytes]:
@@ -48,6 +49,12 @@ def test_a_diverging_training_names_the_setting_to_lower(project: Project) -> No
     project.edit(r"(tuned:[\s\S]*?)    lr: 0.002", r"\1    lr: 1000000.0")
     printed = project.run("dvc", "repro", "train_vae@tuned", status=255)
     assert "training diverged; lower vae.tuned.lr" in printed
+    assert "Traceback" not in printed
+    # in the only step, after which no held-out image is scored
+    for setting in ("epochs=1", "lr=1.0e+25"):
+        set_params(project.path / "params.yaml", f"classifier.annuli.{setting}")
+    printed = project.run("dvc", "repro", "train_classifier@annuli", status=255)
+    assert "training diverged; lower classifier.annuli.lr" in printed
     assert "Traceback" not in printed
 
 

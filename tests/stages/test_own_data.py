@@ -14,6 +14,7 @@ from PIL import Image
 from tests.conftest import NO_TRACKING, commit, copy_smallest
 from tests.support.pictures import SHAPES, write_digits, write_shapes
 from workflow.core import dataset
+from workflow.core.params import set_params
 
 DIGITS = tuple(map(str, range(10)))
 
@@ -23,7 +24,7 @@ DIGITS = tuple(map(str, range(10)))
     ("write", "shape", "classes", "counts"),
     [
         pytest.param(write_digits, (8, 8), DIGITS, (1437, 360), id="digits"),
-        pytest.param(partial(write_shapes, count=125), (20, 32), SHAPES, (400, 100), id="shapes"),
+        pytest.param(partial(write_shapes, count=125), (20, 32), SHAPES, (400, 100), id="shapes, one scored"),
         pytest.param(partial(write_digits, classes=False), (8, 8), (), (1437, 360), id="no_labels"),
     ],
 )
@@ -37,6 +38,9 @@ def test_a_folder_of_pictures_runs_to_the_report(
     project = copy_smallest(tmp_path / "project")
     write(project.path / "data/own")
     project.edit("dataset: uci-digits", "dataset: own")
+    alone = write is not write_digits and classes == SHAPES  # of one image there is no standard error
+    for name in ("evaluate_elbo.images", "evaluate_likelihood.gap_images") if alone else ():
+        set_params(project.path / "params.yaml", f"{name}=1")
     project.repro(MLFLOW_TRACKING_URI=NO_TRACKING)
     commit(project)
     assert "up to date" in project.run("python", "-m", "workflow.reproduce.check")
@@ -50,7 +54,8 @@ def test_a_folder_of_pictures_runs_to_the_report(
     assert data.name in text
     assert ("### The judge" in text) == bool(classes)
     assert all(name in text for name in classes)
-    assert not re.search(r"\bnan\b|Undefined", text)
+    assert not re.search(r"\bnan\b|Undefined|None", text)
+    assert bool(re.search(r"\d ± \d", text.partition("#### ")[0])) != alone
     figures = list(reports.rglob("*.png"))
     assert len(figures) > 8
     for path in figures:

@@ -49,10 +49,16 @@ class Rule(Section):
             raise ValueError("needs share, or else some of absolute, relative and errors")
         return self
 
-    def limit(self, committed: Decimal, error: Decimal) -> Decimal:
-        """The largest difference from a committed number that has this standard error."""
-        factors = (self.absolute, Decimal(1)), (self.relative, abs(committed)), (self.errors, error)
-        return max(Decimal(str(factor)) * unit for factor, unit in factors if factor is not None)
+    def limit(self, committed: Decimal, error: Decimal | None) -> Decimal:
+        """The largest difference from a committed number with this standard error; None: it is not known.
+
+        Then the other limits hold, and without these none does.
+        """
+        pairs = (self.absolute, Decimal(1)), (self.relative, abs(committed)), (self.errors, error)
+        limits = [
+            Decimal(str(factor)) * unit for factor, unit in pairs if factor is not None and unit is not None
+        ]
+        return max(limits, default=Decimal("inf"))
 
 
 class Tolerances(Section):
@@ -249,8 +255,8 @@ def _compare_column(
             yield Finding(file, place, *pair, "words, and what is no number, must be equal")
             continue
         difference = abs(committed - obtained)
-        error = number(old[f"{key}_se"][row]) if f"{key}_se" in old else None
-        allowed = rule.limit(committed, error or Decimal(0)) if rule else Decimal(0)
+        error = number(old[f"{key}_se"][row]) if f"{key}_se" in old else Decimal(0)
+        allowed = rule.limit(committed, error) if rule else Decimal(0)
         words = f"{float(difference):.6g}", f"{float(allowed):.4g}"
         # without a rule it fails even where only the writing differs, as in 1.1 and 1.10
         excess = _excess(difference, allowed) if rule else math.inf

@@ -93,6 +93,19 @@ def test_a_limit_in_standard_errors_uses_the_committed_error(tmp_path: Path) -> 
     ).failures
 
 
+def test_where_the_standard_error_of_one_image_is_not_known_the_other_limits_hold(tmp_path: Path) -> None:
+    old = {ELBO: '{"b": 5.0, "b_se": null}', TRAINING: "loss,loss_se\n1,\n"}
+    new = {ELBO: '{"b": 5.6, "b_se": null}', TRAINING: "loss,loss_se\n1.2,\n"}
+    assert not numbers(tmp_path, old, new, rule("*", errors=2)).failures
+    assert failures(numbers(tmp_path, old, new, rule("*", errors=2, absolute=0.5))) == [
+        (ELBO, "b", "5.0", "5.6")
+    ]
+    new |= {TRAINING: "loss,loss_se\n1.2,0.1\n"}
+    assert failures(numbers(tmp_path, old, new, rule("*", errors=2))) == [
+        (TRAINING, "loss_se, row 1", "", "0.1")
+    ]
+
+
 def test_the_first_matching_rule_applies(tmp_path: Path) -> None:
     old, new = {ELBO: '{"test": {"elbo": 1.0, "kl": 1.0}}'}, {ELBO: '{"test": {"elbo": 1.5, "kl": 1.5}}'}
     tight, wide = rule("*:test.elbo", absolute=0.1), rule("reports/*.json:test.*", absolute=1)
