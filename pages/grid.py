@@ -58,7 +58,8 @@ def summary(
 def shares(points: Sequence[Settings], values: Sequence[float]) -> dict[str, float]:
     """Each varied key's share in the variance of the values over a complete grid, by an analysis of variance.
 
-    Not all values may be equal. The sum of squares of its levels' means, over the total; `rest` is what these main effects leave.
+    Not all values may be equal. The sum of squares of its levels' means, over the total; `rest` is what these
+    main effects leave.
     """
     table, deviation = pd.DataFrame(points), pd.Series(values) - sum(values) / len(values)
     total = float((deviation**2).sum())

@@ -105,7 +105,7 @@ def coverage(points: Tensor, centres: Tensor, k: int) -> float:
     return torch.cat(inside).double().mean().item()
 
 
-def distances(images: Tensor, data: Tensor, k: int) -> dict[str, float | None]:
+def distances(images: Tensor, data: Tensor, k: int) -> dict[str, Any]:
     """Fréchet distance, precision and recall of features (N, D) against those of data (M, D).
 
     k neighbours count, or all others where there are fewer. One image alone has no neighbour and no
