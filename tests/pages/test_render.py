@@ -12,6 +12,8 @@ import pytest
 from pages.filters import clear, extreme, number, plus_minus, power, share, words
 from pages.names import dataset_title
 from pages.render import environment, gather, render, to_html
+from stages.render_report import TEMPLATES, context
+from tests.pages.conftest import Render
 
 
 def test_a_missing_name_or_file_is_an_error(tmp_path: Path) -> None:
@@ -62,3 +64,28 @@ def test_formulas_become_mathml_and_pictures_are_inlined(tmp_path: Path) -> None
     assert 'src="data:image/png;base64,iVBORw=="' in body
     assert html.unescape(re.findall(r'alt="([^"]*)"', body)[0]) == 'two "words"'
     assert headings == [("h2", "a-title", 'A "title"'), ("h3", "part", "Part")]
+
+
+def test_what_one_image_does_not_tell_is_a_dash_and_no_error(
+    render_variants: Render, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forget(value: Any) -> None:
+        for key in value if isinstance(value, dict) else ():
+            if str(key).endswith("_se") or key in ("active_units", "silhouette", "recall", "precision"):
+                value[key] = None
+        for item in value.values() if isinstance(value, dict) else value:
+            if isinstance(item, dict | list):
+                forget(item)
+
+    templates = environment(TEMPLATES)
+    for wide in ((), ("tuned",)):
+        monkeypatch.chdir(render_variants(wide=wide))
+        found = context()
+        forget({key: value for key, value in found.items() if key not in ("params", "notebook")})
+        text = render(templates, "report.md.j2", **found)
+        assert not re.search(r"\bnan\b|None\b(?! of)|± [–\d]", text)
+        assert "No further variant is clearly better than *notebook*: the best, *tuned*, differs by +" in text
+        assert "of one image no standard error is known, so no difference is clear." in text
+        assert "dimensions of *tuned* – are active" in text
+        assert "One test image has no neighbours" in text
+        assert "| … by silhouette | –: – | –: – |" in text

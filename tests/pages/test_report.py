@@ -6,7 +6,6 @@ import fnmatch
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -281,31 +280,6 @@ def test_sentences_follow_the_numbers(render_variants: Render, monkeypatch: pyte
     assert "*tuned* ends 0.33 nats below the reference." in text()
     found["dataset"] = found["dataset"] | {"fallback_for": "mnist"}
     assert "**These are not the numbers of MNIST.**" in text()
-
-
-def test_what_one_image_does_not_tell_is_a_dash_and_no_error(
-    render_variants: Render, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def forget(value: Any) -> None:
-        for key in value if isinstance(value, dict) else ():
-            if str(key).endswith("_se") or key in ("active_units", "silhouette", "recall", "precision"):
-                value[key] = None
-        for item in value.values() if isinstance(value, dict) else value:
-            if isinstance(item, dict | list):
-                forget(item)
-
-    templates = environment(TEMPLATES)
-    for wide in ((), ("tuned",)):
-        monkeypatch.chdir(render_variants(wide=wide))
-        found = context()
-        forget({key: value for key, value in found.items() if key not in ("params", "notebook")})
-        text = render(templates, "report.md.j2", **found)
-        assert not re.search(r"\bnan\b|None\b(?! of)|± [–\d]", text)
-        assert "No further variant is clearly better than *notebook*: the best, *tuned*, differs by +" in text
-        assert "of one image no standard error is known, so no difference is clear." in text
-        assert "dimensions of *tuned* – are active" in text
-        assert "One test image has no neighbours" in text
-        assert "| … by silhouette | –: – | –: – |" in text
 
 
 def test_a_changed_template_reruns_only_the_report(project: Project) -> None:

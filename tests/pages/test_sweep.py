@@ -31,7 +31,7 @@ def test_shares_in_the_spread_are_those_of_an_analysis_of_variance() -> None:
         value + crossed.get(point["lr"] + point["seed"], 0) for value, point in zip(values, grid, strict=True)
     ]
     assert shares(grid, values) == pytest.approx({"lr": 16 / 58, "seed": 6 / 58, "rest": 36 / 58})
-    points = {str(place): point for place, point in enumerate(grid)}
+    points = {str(place): point | {"data.validation": "9"} for place, point in enumerate(grid)}
     for scores, shown in (
         (dict(zip(points, values, strict=True)), True),
         (dict.fromkeys(points, 1.0), False),
