@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 from sources import http, mnist, own, uci_digits
-from stages.schema import Params, require_room
+from stages.schema import Params
 from workflow.core.errors import UserError
-from workflow.core.files import read_yaml, write_json
+from workflow.core.files import write_json
 from workflow.core.params import load
 from workflow.runs.console import say, warn
 
@@ -54,18 +54,13 @@ def main() -> None:
 def copy(path: str, classes: list[str] | None) -> None:
     """Writes the user's own images, once all of them are read without a fault."""
     images, name = own.read(Path(path), classes), own.dataset_name(path)
-    height, width = images.images["train"].shape[1:]
-    for variant, settings in read_yaml()["vae"].items():  # train_vae says it minutes later
-        try:
-            require_room(variant, settings["architecture"].get("channels", []), (height, width))
-        except ValueError as error:
-            raise UserError(str(error)) from None
     files = images.write(RAW / name)
     content = {"dataset": name, "requested": name, "classes": list(images.classes)}
     write_json(RAW / "dataset.json", content)
     http.tidy(RAW, {name, "dataset.json"})
     http.tidy(RAW / name, set(files))
     counts = ", ".join(f"{len(rows)} {split}" for split, rows in images.images.items())
+    height, width = images.images["train"].shape[1:]
     labels = f"{len(images.classes)} classes" if images.classes else "no labels"
     say(f"{name}: {counts} images, {height} x {width} pixels, {labels}, from {path}")
 

@@ -3,7 +3,7 @@
 import functools
 import operator
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -275,17 +275,13 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _convolutions_fit_pictures(self) -> Self:
-        side = 64 if self.data.dataset == "own" else 28  # pixels; of own images at most: download knows them
+        """Of a dataset whose size is known; train_vae says it of others."""
+        side = 64 if self.data.dataset == "own" else 28  # pixels; of own images, at most
         for name, variant in self.vae.items():
-            require_room(name, getattr(variant.architecture, "channels", []), (side, side))
+            channels = getattr(variant.architecture, "channels", [])
+            if len(channels) > (most := (side - 1).bit_length()):
+                raise ValueError(
+                    f"vae.{name}.architecture.channels: {len(channels)} convolutions are too many for "
+                    f"pictures of {side} x {side} pixels: each halves both sides; use {most} or fewer"
+                )
         return self
-
-
-def require_room(variant: str, channels: Sequence[int], shape: tuple[int, int]) -> None:
-    """Raises a ValueError if a variant has more convolutions than pictures (height, width) have halvings."""
-    if len(channels) > (most := (max(shape) - 1).bit_length()):
-        raise ValueError(
-            f"vae.{variant}.architecture.channels: {len(channels)} convolutions are too many for pictures of "
-            f"{shape[0]} x {shape[1]} pixels: each halves both sides; use {most or 'the kind mlp'}"
-            + (" or fewer" if most > 1 else "")
-        )

@@ -86,15 +86,6 @@ def test_a_fault_leaves_the_earlier_files(place: Path) -> None:
     assert read_json("data/raw/dataset.json")["classes"] == ["even", "odd"]
 
 
-@pytest.mark.usefixtures("place")
-def test_pictures_too_small_for_the_convolutions_are_refused_before_any_training() -> None:
-    conv = "vae.tuned.architecture={{kind: conv, channels: {}, hidden: [8]}}"
-    made(conv.format([8, 8, 8]))
-    fault = r"vae\.tuned\.architecture\.channels: 4 convolutions are too many for pictures of 6 x 5 pixels"
-    with pytest.raises(UserError, match=fault):
-        made(conv.format([8, 8, 8, 8]))
-
-
 def test_a_path_that_does_not_exist_is_found_before_any_stage_runs(place: Path) -> None:
     check_params.main()
     (place / "faces.npz").unlink()
