@@ -51,7 +51,7 @@ def main() -> None:
 
 def repair() -> None:
     """Repairs what would stop the pipeline or falsify its results."""
-    for check in (*dvc_files.FIRST, outputs.run_cache, outputs.referenced):
+    for check in (git.line_ends, *dvc_files.FIRST, outputs.run_cache, outputs.referenced):
         for finding in examine(check):
             say(f"repaired: {finding.fault}: {finding.remedy}" if finding.repaired else str(finding))
 

@@ -1,14 +1,17 @@
 """What may be wrong with git: not installed, no repository, another user's, one without this project."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from workflow.core.files import write_bytes
 from workflow.doctor.dvc_files import Finding
 from workflow.runs import dvc_repo
 
+CRLF = re.compile(r"i/lf +w/(crlf|mixed) +attr/.*\beol=lf\b")  # of `git ls-files --eol`: CRLF only here
 MAKE_ONE = "git init && git add -A && git commit -m 'as downloaded'"
 
 
@@ -23,6 +26,7 @@ def git() -> Iterator[Finding]:
         return
     if repository():
         yield from _repository_faults()
+        yield from line_ends()
     lock = Path(".git/index.lock")
     if lock.exists():
         yield Finding(f"{lock} exists: a git is running, or was killed", f"if none is running: `rm {lock}`")
@@ -36,6 +40,20 @@ def missing_repository() -> Iterator[Finding]:
             f"`{MAKE_ONE}`\n        or, if you want neither experiments nor commits: "
             "`dvc config --local core.no_scm true`",
         )
+
+
+def line_ends() -> Iterator[Finding]:
+    """Text that has CRLF here and LF in git, as core.autocrlf made it: other bytes than dvc.lock records."""
+    listed = _git("ls-files", "-z", "--eol").stdout.split("\0") if shutil.which("git") else []
+    paths = [Path(line.partition("\t")[2]) for line in listed if CRLF.match(line)]
+    for path in paths:
+        mode, content = path.stat().st_mode, path.read_bytes()
+        write_bytes(path, content.replace(b"\r\n", b"\n"))
+        path.chmod(mode)
+    if paths:
+        fault = f"CRLF at the ends of lines, where git and dvc.lock have LF: {paths[0]}"
+        more = f" and {len(paths) - 1} more" if paths[1:] else ""
+        yield Finding(fault + more, "they end in LF again", repaired=True)
 
 
 def repository() -> Path | None:
@@ -79,4 +97,6 @@ def _repository_faults() -> Iterator[Finding]:
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"LC_ALL": "C"}
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, env=environment)
+    return subprocess.run(
+        ["git", *arguments], capture_output=True, text=True, errors="surrogateescape", env=environment
+    )
