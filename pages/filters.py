@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 RESULTS = ("training.csv", "elbo.json", "likelihood.json")  # of a variant
-SPECIAL = re.compile(r"([\\`*_\[\]<>|~$#&])")  # characters of Markdown, HTML and formulas
+UNMARKED = ("⟦", "⟦\u2060")  # not the mark of a figure's number
+# of Markdown, HTML and formulas; a _ between two letters means nothing there
+SPECIAL = re.compile(r"([\\`*\[\]<>|~$#&]|(?<![^\W_])_|_(?![^\W_]))")
 
 
 def number(value: float | None, decimals: int = 2, *, sign: bool = False) -> str:
@@ -61,10 +63,17 @@ def words(items: Iterable[Any], last: str = "and") -> str:
 def escape(value: Any) -> Any:
     """A value of a file, at any depth, with text that Markdown shows as it is: a class may be `<b>|a`."""
     if isinstance(value, str):
-        return SPECIAL.sub(r"\\\1", " ".join(value.split()))
+        text = "".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(value.split()))
+        return SPECIAL.sub(r"\\\1", text).replace(*UNMARKED)
     if isinstance(value, dict):
         return {key: escape(item) for key, item in value.items()}
     return [escape(item) for item in value] if isinstance(value, list) else value
+
+
+def fenced(text: str, language: str) -> str:
+    """The text of a file as a block of code, which no line of the text can end."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return "\n".join([fence + language, text.strip().replace(*UNMARKED), fence])
 
 
 def extreme(

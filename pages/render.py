@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from latex2mathml.converter import convert
 from markdown_it import MarkdownIt
+from markdown_it.common.utils import escapeHtml
 from markdown_it.token import Token
 from mdit_py_plugins.anchors import anchors_plugin
 from mdit_py_plugins.dollarmath import dollarmath_plugin
@@ -61,11 +62,12 @@ def environment(folder: Path | str) -> Environment:
     templates = Environment(
         loader=FileSystemLoader(folder),
         undefined=StrictUndefined,
+        autoescape=select_autoescape(["html.j2"], default=False),  # Markdown has `filters.escape`
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    named = ("share", "plus_minus", "power", "words", "extreme", "clear", "results", "worst_error")
+    named = ("share", "plus_minus", "power", "words", "fenced", "extreme", "clear", "results", "worst_error")
     templates.filters |= {"n": filters.number, "dataset_title": dataset_title}
     templates.filters |= {name: getattr(filters, name) for name in named}
     templates.filters |= {name: getattr(models, name) for name in ("architecture", "decoder", "objective")}
@@ -128,7 +130,7 @@ def _formula(text: str, options: dict[str, Any]) -> str:
 def _picture(folder: Path) -> Any:
     def render(self: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
         content = base64.b64encode((folder / str(tokens[index].attrs["src"])).read_bytes()).decode()
-        alt = self.renderInlineAsText(tokens[index].children or [], options, env).replace('"', "&quot;")
+        alt = escapeHtml(self.renderInlineAsText(tokens[index].children or [], options, env))
         return f'<img src="data:image/png;base64,{content}" alt="{alt}">'
 
     return render

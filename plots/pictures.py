@@ -47,6 +47,7 @@ def tiles(
     Returns:
         The figure, axes in its pixels, the left upper corner (x, y) of each image, their height and width.
     """
+    caption, title = style.plain(caption), style.plain(title)
     pictures = enlarged(images, shape, pixels)
     high, wide = pictures.shape[1:]
     inside = max(pixels - wide, 0) // 2  # left and right of a narrow picture, whose texts are wider

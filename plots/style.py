@@ -102,7 +102,7 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
 
 def finish(fig: Figure, caption: str) -> Figure:
     """Adds a line below everything that says which data it shows."""
-    lines = textwrap.fill(caption, int(14 * fig.get_figwidth()))
+    lines = textwrap.fill(plain(caption), int(14 * fig.get_figwidth()))
     fig.supxlabel(lines, fontsize=9, color=QUIET, x=0.99, ha="right")
     return fig
 
@@ -175,9 +175,14 @@ def texts_beside(
         )  # fmt: skip
 
 
+def plain(text: str) -> str:
+    """A text that matplotlib draws as it is: a $ in the name of a class or of data begins no formula."""
+    return text.replace("$", r"\$")
+
+
 def short(name: str, letters: int = 12) -> str:
     """A name short enough for a tick."""
-    return name if len(name) <= letters else f"{name[: letters - 1]}…"
+    return plain(name if len(name) <= letters else f"{name[: letters - 1]}…")
 
 
 def class_ticks(axes: Axes, names: Sequence[str], rotation: int = 45, *, both: bool = False) -> None:

@@ -133,7 +133,7 @@ def plane(
     text = _confused(pairs, "   ")
     fig.text(left / width, 80 / height, text, fontsize=10.5, va="top", linespacing=1.5)
     outside = style.percent(float((np.abs(means) > extent).any(axis=1).mean()), 1)
-    caption = f"{len(means):,} binarized test images of {data}; {outside} lie outside"
+    caption = f"{len(means):,} binarized test images of {style.plain(data)}; {outside} lie outside"
     fig.text(1 - 20 / width, 8 / height, caption, ha="right", va="bottom", fontsize=9, color=style.QUIET)
     return fig
 
@@ -165,7 +165,7 @@ def projection(
         axis.set_label_text(f"{order} principal component{about}")
     text = _confused(pairs, "\n").replace(" (", "\n(", 1)
     fig.text(left / width, 144 / height, text, fontsize=10.5, va="top", linespacing=1.3)
-    caption = f"{len(points):,} binarized test images of {data}"
+    caption = f"{len(points):,} binarized test images of {style.plain(data)}"
     fig.text(1 - 20 / width, 8 / height, caption, ha="right", va="bottom", fontsize=9, color=style.QUIET)
     return fig
 

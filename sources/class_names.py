@@ -15,4 +15,6 @@ def name_fault(name: str) -> str:
         return "is a word that tables take for another"
     if "$" in name or "\\" in name:  # matplotlib would take it for mathematics
         return "has a $ or \\ in it"
+    if "</" in name or "<!--" in name:  # `dvc plots` writes names as they are into a script of its page
+        return "has </ or <!-- in it"
     return f"is longer than {LONGEST} letters" if len(name) > LONGEST else ""

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from sources import idx, mnist
+from sources.class_names import name_fault
 from stages.schema import Params
 from workflow.core.dataset import Dataset
 from workflow.core.errors import UserError, damaged
@@ -26,6 +27,9 @@ def main() -> None:
         classes = tuple(source["classes"]) if "classes" in source else mnist.classes(name)
     except (KeyError, TypeError) as error:
         raise damaged(RAW / "dataset.json", f"it has no {error}") from None
+    for label in classes:
+        if fault := name_fault(label):
+            raise UserError(f"{RAW / 'dataset.json'}: class {label!r} {fault}; its source must rename it")
     images: dict[str, np.ndarray] = {}
     labels: dict[str, np.ndarray] = {}
     intensities: dict[str, np.ndarray] = {}

@@ -78,12 +78,12 @@ def context() -> dict[str, Any]:
             name: {row["family"]: row for row in vae[name]["families"] if row["split"] == "test"}
             for name in vae
         },
-        "measured": measured(params["vae"]),
+        "measured": measured(escape(params["vae"])),
         "differences": read_json(REPORTS / "vae_differences.json"),
         "dataset": vae[falling[0]]["elbo"],
         "notebook": {"elbo": rows("data/notebook_elbo.csv"), "facts": read_json("data/notebook_facts.json")},
-        "search": (search := rows("data/search.csv")),
+        "search": escape(search := rows("data/search.csv")),
         "searched": "tuned" in vae and is_searched(params["vae"]["tuned"], search[0]),
-        "params": params,
+        "params": escape(params),
         "params_text": PARAMS.read_text(encoding="utf-8"),
     }

@@ -2,9 +2,18 @@
 
 from typing import Annotated, TypeVar
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+LONGEST = 60  # letters of a name: files are called by it, and a file's name has 255 bytes at most
+
+
+def _is_short(name: str) -> str:
+    if len(name) > LONGEST:
+        raise ValueError(f"a name of {len(name)} letters is too long; write {LONGEST} or fewer")
+    return name
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$"), AfterValidator(_is_short)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0, le=1e30)]  # far more overflows float32

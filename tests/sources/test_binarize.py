@@ -76,6 +76,14 @@ def test_own_images_pass_through_the_stages(place: Path) -> None:
     assert len(list(Path("data/raw/own-bare").iterdir())) == 2
 
 
+def test_a_class_that_a_source_gives_an_impossible_name_is_refused(place: Path) -> None:
+    made()
+    path = place / "data/raw/dataset.json"
+    path.write_text(path.read_text().replace("even", "<b>"))
+    with pytest.raises(UserError, match=r"data/raw/dataset\.json: class '<b>' does not begin with a letter"):
+        binarize.main()
+
+
 def test_a_fault_leaves_the_earlier_files(place: Path) -> None:
     before = made()
     (place / "faces.npz").write_bytes(b"damaged")

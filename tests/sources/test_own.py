@@ -130,6 +130,8 @@ def test_names_must_fit_the_labels(tmp_path: Path) -> None:
     assert "has a $ or" in fault(path, ["a", "b", "c$"])
     for name in ("", "None", "nan", "_legend", "a\nb", "-", "\udc80", "x" * 41, "\\alpha", "a ", "class"):
         assert name_fault(name)
+    for name in ("a</script><script>alert(1)</script>", "a<!--<script>"):  # end a script of `dvc plots`
+        assert name_fault(name) == "has </ or <!-- in it"
     assert not name_fault("T-shirt/top <é>")
     bare = saved(tmp_path, arrays(train_labels=None, test_labels=None))
     assert "has no labels; write data.classes: null" in fault(bare, ["a", "b"])

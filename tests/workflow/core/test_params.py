@@ -102,6 +102,7 @@ def test_all_errors_are_reported_at_once_with_their_paths(tmp_path: Path) -> Non
         ("    start: 10.0", "    start: 1.0e+308", "start: 1e+308 is too large; write 1e+100"),
         ("    a: [0.2,", "    a: [5.0e-324,", "a.0: 5e-324 is too small; write 1e-100"),
         ("positive: [0.0, 2.5]", "positive: [2.5, 0.0]", "positive is not [inner radius, larger"),
+        ("  notebook: ", f"  {'x' * 61}: ", "a name of 61 letters is too long; write 60 or fewer"),
         ("  notebook: ", "  No Book: ", 'vae.No Book: "No Book" cannot be a name; write small letters'),
         ("  annuli:", "  mine:", "classifier.mine: unknown key; known here: annuli, images"),
         ("  images:   ", "  judge:   ", "classifier.images: is missing"),
