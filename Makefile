@@ -1,6 +1,10 @@
 # `make repro` and `make test` work in a new clone; so do the plain commands that they print.
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# DVC needs a name; in a container the user's id may have none
+ifeq ($(LOGNAME)$(USER),)
+export USER := $(shell name=$$(id -un 2>/dev/null) && echo $$name || echo uid-$$(id -u))
+endif
 .DEFAULT_GOAL := help
 .PHONY: help deps repro quick test test-ci slow processors torture nightly lint check verify audit doctor bench track ui compare sweep plots clean
 

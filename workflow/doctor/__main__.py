@@ -94,6 +94,7 @@ CHECKS: dict[str, Check] = {
     "packages are those pinned and recorded": machine.versions,
     "space on the disk": machine.disk_space,
     "permissions": machine.permissions,
+    "the user's name and home": machine.user,
     "params.yaml": machine.params,
     "git": git.git,
     "dvc.lock": dvc_files.dvc_lock,

@@ -1,5 +1,6 @@
 """What may be wrong with this machine and this folder: packages, disk, permissions, params.yaml."""
 
+import getpass
 import os
 import resource
 import shlex
@@ -14,6 +15,7 @@ from workflow.core.errors import UserError
 from workflow.core.params import load
 from workflow.doctor.dvc_files import DAMAGED, Finding
 from workflow.runs import dvc_repo
+from workflow.runs.console import NAMELESS
 from workflow.runs.project import imported, project
 from workflow.runs.undeclared import undeclared_files
 
@@ -61,6 +63,20 @@ def permissions() -> Iterator[Finding]:
                 f"give yourself the permission (`ls -ld {folder}` shows who has it), or clone the project "
                 "to a place of your own",
             )
+
+
+def user() -> Iterator[Finding]:
+    """What a user lacks in a container whose user id is not its own: a name, and a home to write in."""
+    if getpass.getuser() == NAMELESS:
+        yield Finding(
+            f'user {os.getuid()} has no name here: `make` works, and `dvc` ends in "uid not found"',
+            "`export USER=me`",
+        )
+    if not os.access(home := Path.home(), os.W_OK):
+        yield Finding(
+            f"no permission to write in HOME ({home}): git cannot be configured, and figures take longer",
+            "`export HOME=$(mktemp -d)`",
+        )
 
 
 def params() -> Iterator[Finding]:

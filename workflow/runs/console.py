@@ -1,13 +1,15 @@
 """What a person sees: one clear message instead of a traceback, a bar on a terminal, lines in a log."""
 
 import errno
+import getpass
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TypeVar
 
@@ -16,6 +18,8 @@ from workflow.core.errors import UserError
 T = TypeVar("T")
 # seconds without a line, after which `watch` writes one; `make repro` adds those between stages
 SILENCE = 10.0
+NAMELESS = f"uid-{os.getuid()}"  # the USER of an id without a name, here and in the Makefile
+BROKEN_PIPE = 128 + signal.SIGPIPE  # exit code
 _last_line_at = [0.0]
 _position: list[str] = []  # what `progress` works on now
 
@@ -105,17 +109,25 @@ def watch(
 def run(main: Callable[[], None]) -> NoReturn:
     """Runs a program's main and exits: 0, or 1 with one message for what the user can repair.
 
-    On Ctrl-C it exits with 130, on SIGTERM with 143. Any other exception is a defect and keeps its traceback.
+    On Ctrl-C it exits with 130, on SIGTERM with 143, and with 141 where the reader of its output has left, as
+    `head` does. Any other exception is a defect and keeps its traceback.
     """
+    _complete_environment()
+    code: str | int | None = 0
     try:
         raise_on_signals()
         main()
+        sys.stdout.flush()
+    except SystemExit as leave:
+        code = leave.code
     except UserError as error:
-        sys.exit(f"error: {error}")
+        code = f"error: {error}"
     except KeyboardInterrupt:
-        sys.exit(_report_signal(signal.SIGINT))
+        code = _report_signal(signal.SIGINT)
     except Terminated:
-        sys.exit(_report_signal(signal.SIGTERM))
+        code = _report_signal(signal.SIGTERM)
+    except BrokenPipeError:
+        code = BROKEN_PIPE
     except OSError as error:
         # some libraries raise a PermissionError with a text of their own and no number
         number = errno.EACCES if error.errno is None and isinstance(error, PermissionError) else error.errno
@@ -123,9 +135,34 @@ def run(main: Callable[[], None]) -> NoReturn:
             raise
         where = f": {error.filename}" if error.filename else ""
         remedy = _REMEDIES.get(number or 0, "`make doctor` looks at what is wrong here.")
-        sys.exit(f"error: {error.strerror or error}{where}\n  {remedy}")
+        code = f"error: {error.strerror or error}{where}\n  {remedy}"
     exit_on_signals()  # Python's own exit takes a moment, too
-    sys.exit(0)
+    if isinstance(code, str):
+        with suppress(OSError):
+            print(code, file=sys.stderr)
+        code = 1
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:  # Python would try again when it exits, and report that
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+            code = code or BROKEN_PIPE
+    sys.exit(code)
+
+
+def _complete_environment() -> None:
+    """Gives the process what a container or a service may not: a user's name and home, stdout and stderr."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # DVC and MLflow need one
+        os.environ["USER"] = NAMELESS
+    try:
+        Path.home()
+    except RuntimeError:  # DVC needs one
+        os.environ["HOME"] = "/"
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
 
 
 def raise_on_signals() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -180,3 +181,52 @@ def test_make_repro_shows_the_number_of_a_stage_and_ends_as_dvc_does(tree: Proje
     assert "annuli.points: 501 is not a multiple of 2" in printed
     assert "`make doctor` looks at what may be wrong here" in printed
     assert "Traceback" not in printed
+
+
+DOOR = """
+import sys
+from workflow.core.errors import UserError
+from workflow.runs.console import run
+
+def main():
+    {}
+
+run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "printed"),
+    [
+        ("print('short')", 141, ""),
+        ("print('long ' * 100_000)", 141, ""),
+        ("sys.exit(print('short') or 3)", 3, ""),
+        ("print('short'); raise UserError('it is wrong')", 1, "error: it is wrong\n"),
+    ],
+)
+def test_a_reader_that_leaves_ends_a_program_quietly(
+    tmp_path: Path, code: str, status: int, printed: str
+) -> None:
+    (tmp_path / "door.py").write_text(DOOR.format(code))
+    command = [sys.executable, tmp_path / "door.py"]
+    environment = {"PYTHONPATH": str(ROOT)}
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (status, printed)
+    done = subprocess.run(command, stdout=writer, stderr=writer, env=environment)
+    assert done.returncode == status
+    os.close(writer)
+    shell = ["sh", "-c", '"$0" "$1" >&- 2>&-', *command]
+    assert subprocess.run(shell, env=environment).returncode == (status if status < 100 else 0)
+
+
+def test_doctor_and_head_end_quietly(tree: Project) -> None:
+    printed = tree.run("bash", "-c", "python -m workflow.doctor | head -1; echo ${PIPESTATUS[0]}")
+    assert printed == "ok  stages whose dvc was killed\n141\n"
+
+
+def test_every_program_ends_by_run() -> None:
+    for path in [path for room in ("workflow", "pages") for path in (ROOT / room).rglob("*.py")]:
+        _, is_program, end = path.read_text().partition('\nif __name__ == "__main__":\n')
+        assert not is_program or end == "    run(main)\n" or path.name == "tracker.py", path
