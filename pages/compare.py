@@ -15,6 +15,7 @@ import pandas as pd
 from workflow.core.errors import UserError
 from workflow.core.files import read_yaml
 from workflow.runs.console import run
+from workflow.runs.worktree import conflict
 
 WIDTH = 120
 ABOUT = ("Experiment", "rev", "typ", "Created", "parent", "State", "Executor")  # columns about the experiment
@@ -24,6 +25,8 @@ Row = Mapping[str, Any]
 
 def main() -> None:
     names = sys.argv[1:]
+    if error := conflict():
+        raise error
     rows = select(experiments(), names)
     columns = differing(rows.values())
     if len(rows) > 1 and columns:

@@ -24,8 +24,9 @@ from workflow.core.errors import UserError
 from workflow.core.files import PARAMS, digest, read_yaml
 from workflow.core.params import load, set_params
 from workflow.runs import dvc_repo
-from workflow.runs.console import Terminated, progress, run, say, watch
+from workflow.runs.console import Terminated, progress, run, say, warn, watch
 from workflow.runs.project import imported, project
+from workflow.runs.worktree import lacks, untracked_inputs
 
 HELD_OUT = "data.validation"
 MOST = 10_000  # images held out by default; fewer if this is over a sixth of the training images
@@ -46,6 +47,8 @@ def main() -> None:
         # 1e-3 and 0.001 have one digest, and are one experiment
         if not any(other.endswith(one[one.rindex("-") :]) for other in points):
             points[one] = settings
+    if files := untracked_inputs():
+        warn(lacks(*files))
     say(f"{len(points)} experiments of {stage}, with {HELD_OUT}={keys[HELD_OUT][0]}")
     scores: dict[str, float] = {}
     faults: list[str] = []

@@ -18,7 +18,7 @@ from workflow.reproduce import deps
 from workflow.reproduce.check import differences
 from workflow.runs import dvc_repo
 from workflow.runs.preflight import FIRST
-from workflow.runs.undeclared import undeclared_files
+from workflow.runs.worktree import undeclared_files
 from workflow.tracking import export
 
 # The packages that each package may import. Subpackages of workflow/ come before workflow/ itself.

@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pages import sweep
 from pages.grid import parse, shares, summary
 from pages.sweep import held_out, target
 from pages.sweep import name as name_of
@@ -110,6 +112,33 @@ def test_a_sixth_of_few_images_is_held_out(sweepable: Project, monkeypatch: pyte
     sweepable.edit("validation: 0 ", "validation: 7 ")
     assert held_out() == 7
     sweepable.edit("validation: 7 ", "validation: 0 ")
+
+
+def test_a_sweep_first_names_the_files_that_its_experiments_will_lack(
+    sweepable: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(sweepable.path)
+    monkeypatch.setattr(sweep, "compute", lambda *_: "")
+    monkeypatch.setattr(sweep, "score", lambda *_: -1.0)
+    monkeypatch.setattr(sys, "argv", ["sweep", "vae.tuned.lr=0.1,0.2"])
+    new = [
+        Path("elbo/models/mine.py"),
+        Path("pages/templates/mine.md.j2"),
+        Path("notes.txt"),
+        Path("elbo/.x.tmp"),
+    ]
+    for path in new:
+        path.touch()
+    sweep.main()
+    printed = capsys.readouterr().err
+    assert printed.startswith(
+        "WARNING: git does not track elbo/models/mine.py, pages/templates/mine.md.j2, and DVC's queued and "
+        "temporary experiments run without: `git add elbo/models/mine.py pages/templates/mine.md.j2`\n"
+    )
+    for path in new:
+        path.unlink()
+    sweep.main()
+    assert "WARNING" not in capsys.readouterr().err
 
 
 @pytest.mark.slow

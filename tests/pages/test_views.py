@@ -18,7 +18,7 @@ from tests.support.pages import chromium
 from tests.support.repository import ROOT
 from workflow.core.files import read_yaml
 from workflow.doctor import machine
-from workflow.runs.undeclared import left_over, undeclared_files
+from workflow.runs.worktree import left_over, undeclared_files
 
 TITLES = (
     "ELBO by epoch",

@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--first", action="store_true", help="before the pipeline: repair what would stop it")
     first = parser.parse_args().first
     if first:
-        for finding in git.missing_repository():
+        for finding in (*git.missing_repository(), *git.conflicts()):
             raise UserError(str(finding))
     running = dvc_files.running_dvc()
     if first:

@@ -17,6 +17,7 @@ from workflow.core.errors import UserError
 from workflow.core.files import write_bytes
 from workflow.runs import dvc_repo, locks
 from workflow.runs.lockfile import CACHE, LOCK, content
+from workflow.runs.worktree import conflicted_files
 
 TMP = Path(".dvc/tmp")
 RWLOCK = TMP / "rwlock"
@@ -40,13 +41,7 @@ class Finding:
 def dvc_lock() -> Iterator[Finding]:
     """DVC rewrites dvc.lock in place after each stage, so that a kill in that moment cuts it off."""
     fault = _fault_of_dvc_lock()
-    if not fault:
-        return
-    if "<<<<<<<" in LOCK.read_text(encoding="utf-8", errors="replace"):
-        yield Finding(
-            f"{LOCK} holds a merge conflict",
-            "`git checkout --ours dvc.lock` (or --theirs), then `dvc repro`",
-        )
+    if not fault or str(LOCK) in conflicted_files():  # git's check reports that
         return
     moved = set_aside(LOCK)
     source = "a new one will be written"

@@ -10,6 +10,7 @@ from pathlib import Path
 from workflow.core.files import write_bytes
 from workflow.doctor.dvc_files import Finding
 from workflow.runs import dvc_repo
+from workflow.runs.worktree import conflict
 
 CRLF = re.compile(r"i/lf +w/(crlf|mixed) +attr/.*\beol=lf\b")  # of `git ls-files --eol`: CRLF only here
 MAKE_ONE = "git init && git add -A && git commit -m 'as downloaded'"
@@ -25,6 +26,7 @@ def git() -> Iterator[Finding]:
         )
         return
     if repository():
+        yield from conflicts()
         yield from _repository_faults()
         yield from line_ends()
     lock = Path(".git/index.lock")
@@ -54,6 +56,13 @@ def line_ends() -> Iterator[Finding]:
         fault = f"CRLF at the ends of lines, where git and dvc.lock have LF: {paths[0]}"
         more = f" and {len(paths) - 1} more" if paths[1:] else ""
         yield Finding(fault + more, "they end in LF again", repaired=True)
+
+
+def conflicts() -> Iterator[Finding]:
+    """Files in which git left the markers of a merge: DVC does not read them."""
+    if error := conflict():
+        fault, _, remedy = str(error).partition("\n  ")
+        yield Finding(fault, remedy)
 
 
 def repository() -> Path | None:

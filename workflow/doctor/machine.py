@@ -17,7 +17,7 @@ from workflow.doctor.dvc_files import DAMAGED, Finding
 from workflow.runs import dvc_repo
 from workflow.runs.console import NAMELESS
 from workflow.runs.project import imported, project
-from workflow.runs.undeclared import undeclared_files
+from workflow.runs.worktree import undeclared_files
 
 NEEDED = 2 * 1024**3  # bytes; a run with its cache and MLflow's store takes half of that
 FOLDERS = ("data", "models", "reports", ".dvc", ".")

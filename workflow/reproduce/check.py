@@ -12,7 +12,7 @@ from workflow.core.files import md5
 from workflow.runs import dvc_repo
 from workflow.runs.console import run
 from workflow.runs.lockfile import LOCK, entries
-from workflow.runs.undeclared import tracked_files, undeclared_files
+from workflow.runs.worktree import tracked_files, undeclared_files
 
 # DVC's words for how a file or folder differs from dvc.lock
 STATUS = {"modified": "differs from dvc.lock", "deleted": "is missing", "new": "is not in dvc.lock"}

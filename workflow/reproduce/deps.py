@@ -15,6 +15,7 @@ from workflow.core.files import write_bytes
 from workflow.core.packages import FOLDER, FOLDERS
 from workflow.runs.console import run
 from workflow.runs.preflight import FIRST
+from workflow.runs.worktree import conflict
 
 DVC_YAML = Path("dvc.yaml")
 CORE = "workflow/core"
@@ -26,6 +27,8 @@ WRITTEN_HERE = re.compile(rf" +- (?:(?!{WITHOUT_EFFECT})[\w/]+\.py|{CORE}|{FOLDE
 
 
 def main() -> None:
+    if error := conflict():
+        raise error
     before = DVC_YAML.read_text(encoding="utf-8")
     after = updated(before)
     if after == before:

@@ -120,22 +120,16 @@ def run(main: Callable[[], None]) -> NoReturn:
         sys.stdout.flush()
     except SystemExit as leave:
         code = leave.code
-    except UserError as error:
-        code = f"error: {error}"
     except KeyboardInterrupt:
         code = _report_signal(signal.SIGINT)
     except Terminated:
         code = _report_signal(signal.SIGTERM)
     except BrokenPipeError:
         code = BROKEN_PIPE
-    except OSError as error:
-        # some libraries raise a PermissionError with a text of their own and no number
-        number = errno.EACCES if error.errno is None and isinstance(error, PermissionError) else error.errno
-        if number not in _REMEDIES and not error.filename:
+    except Exception as error:
+        if (message := _message(error)) is None:
             raise
-        where = f": {error.filename}" if error.filename else ""
-        remedy = _REMEDIES.get(number or 0, "`make doctor` looks at what is wrong here.")
-        code = f"error: {error.strerror or error}{where}\n  {remedy}"
+        code = f"error: {message}"
     exit_on_signals()  # Python's own exit takes a moment, too
     if isinstance(code, str):
         with suppress(OSError):
@@ -148,6 +142,26 @@ def run(main: Callable[[], None]) -> NoReturn:
             os.dup2(os.open(os.devnull, os.O_WRONLY), number)
             code = code or BROKEN_PIPE
     sys.exit(code)
+
+
+def _message(error: Exception) -> str | None:
+    """What the user can do about an error; None: it is a defect."""
+    from workflow.runs.worktree import explain  # most programs need it never
+
+    with suppress(OSError):  # the working directory is gone
+        if explained := explain(error):
+            return str(explained)
+    if isinstance(error, UserError):
+        return str(error)
+    if not isinstance(error, OSError):
+        return None
+    # some libraries raise a PermissionError with a text of their own and no number
+    number = errno.EACCES if error.errno is None and isinstance(error, PermissionError) else error.errno
+    if number not in _REMEDIES and not error.filename:
+        return None
+    where = f": {error.filename}" if error.filename else ""
+    remedy = _REMEDIES.get(number or 0, "`make doctor` looks at what is wrong here.")
+    return f"{error.strerror or error}{where}\n  {remedy}"
 
 
 def _complete_environment() -> None:

@@ -208,14 +208,13 @@ def test_a_reader_that_leaves_ends_a_program_quietly(
     tmp_path: Path, code: str, status: int, printed: str
 ) -> None:
     (tmp_path / "door.py").write_text(DOOR.format(code))
-    command = [sys.executable, tmp_path / "door.py"]
+    command = [sys.executable, str(tmp_path / "door.py")]
     environment = {"PYTHONPATH": str(ROOT)}
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=environment)
     assert (done.returncode, done.stderr) == (status, printed)
-    done = subprocess.run(command, stdout=writer, stderr=writer, env=environment)
-    assert done.returncode == status
+    assert subprocess.run(command, stdout=writer, stderr=writer, env=environment).returncode == status
     os.close(writer)
     shell = ["sh", "-c", '"$0" "$1" >&- 2>&-', *command]
     assert subprocess.run(shell, env=environment).returncode == (status if status < 100 else 0)
