@@ -8,6 +8,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from workflow.core.files import digest
 from workflow.runs.console import Terminated, warn
@@ -30,8 +31,16 @@ def tracking_uri(root: Path) -> str:
     `none` switches tracking off, as for a reproduction in a temporary folder.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip() or "sqlite:///mlflow.db"
-    path = uri.removeprefix("sqlite:///")
-    return uri if path == uri else f"sqlite:///{root / path}"
+    found = re.fullmatch(r"sqlite(\+pysqlite)?:///([^?]*)(.*)", uri)
+    if not found:
+        return uri
+    driver, path, query = found.groups()
+    # as in `sqlite:///$PWD/mlflow.db`, without escapes
+    written = not driver and (root / path).parent.is_dir()
+    path = str(root / (path if written else unquote(path)))
+    escaped = path.replace("%", "%25").replace("?", "%3F")  # SQLAlchemy undoes it
+    # MLflow makes the folder of an address without a driver, and does not undo it
+    return f"sqlite{'+pysqlite' * (escaped != path)}:///{escaped}{query}"
 
 
 def journal_folder(root: Path) -> Path:

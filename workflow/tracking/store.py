@@ -45,14 +45,14 @@ class Store:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         from filelock import FileLock
         from mlflow.tracking import MlflowClient
+        from sqlalchemy.engine import make_url
 
         for name in ("mlflow", "mlflow.store.db.utils", "alembic"):  # they report each table that they create
             logging.getLogger(name).setLevel(logging.WARNING)
         self.root = main_repository()
         self.uri = tracking_uri(self.root)
         self.owner = f"{platform.node()}:{self.root}"  # the tag `host` of runs that this clone trains
-        path = self.uri.removeprefix("sqlite:///")
-        self.database = Path(path) if path != self.uri else None
+        self.database = Path(make_url(self.uri).database or "") if self.uri.startswith("sqlite") else None
         # other clones may use it, too
         self.shared = self.database is None or self.root not in self.database.parents
         # the locks lie beside a database, for all who share it

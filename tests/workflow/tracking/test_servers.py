@@ -94,7 +94,7 @@ def test_a_second_store_in_a_folder_below_is_named(
 
 @pytest.mark.slow
 def test_make_ui_prints_links_that_open_their_pages(reproduced: Project, tmp_path: Path) -> None:
-    project = reproduced.copy(tmp_path / "project")
+    project = reproduced.copy(tmp_path / "My%20Project?")
     project.run("python", "-m", "workflow.tracking")
     expected_texts = {
         "experiment vae": "tuned",

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
+from sqlalchemy.engine import make_url
 
 from tests.conftest import Project, commit
 from tests.support.stores import runs_by_name, store_uri
 from workflow.runs.locks import training_lock
+from workflow.tracking.live import tracking_uri
 from workflow.tracking.store import Store, artifacts_uri, relocate_artifacts
+
+ODD_NAMES = ("My%20Project 100% a?b=c&d", "[x]*%3F; it's ü#%25?e+f")
 
 
 @pytest.fixture
@@ -69,6 +73,39 @@ def test_artifacts_of_another_clone_stay_where_they_are(
     assert experiment is not None
     assert experiment.artifact_location == artifacts_uri(two, "vae")
     assert [item.path for item in store.client.list_artifacts(run.info.run_id)] == ["file.txt"]
+
+
+def test_a_store_works_in_a_folder_of_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    before, after = (tmp_path / name for name in ODD_NAMES)
+    (before / ".dvc").mkdir(parents=True)
+    monkeypatch.chdir(before)
+    store = Store()
+    run_id = running(store, store.owner, "0" * 32)
+    store.client.log_text(run_id, "here", "file.txt")
+    monkeypatch.chdir(before.rename(after))
+    moved = Store()
+    assert relocate_artifacts(moved) == ["vae"]
+    path = moved.client.download_artifacts(run_id, "file.txt", str(tmp_path))
+    assert Path(path).read_text() == "here"
+    assert (after / "mlflow.db").is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {ODD_NAMES[1], "file.txt"}
+
+
+@pytest.mark.parametrize("name", [*ODD_NAMES, "a b", "ü#+;'"])
+def test_the_address_of_a_store_says_what_sqlalchemy_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    address = tracking_uri(folder)
+    assert make_url(address).database == f"{folder}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{address}?timeout=5")
+    assert tracking_uri(tmp_path) == f"{address}?timeout=5"
+    if "?" not in name:  # as a person writes it
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        assert tracking_uri(tmp_path) == address
 
 
 def test_an_unreadable_experiment_is_left_out_and_the_others_are_logged(project: Project) -> None:
