@@ -26,13 +26,14 @@ from workflow.core.params import load, set_params
 from workflow.runs import dvc_repo
 from workflow.runs.console import Terminated, progress, run, say, warn, watch
 from workflow.runs.project import imported, project
-from workflow.runs.worktree import lacks, untracked_inputs
+from workflow.runs.worktree import lacks, require_copyable, untracked_inputs
 
 HELD_OUT = "data.validation"
 MOST = 10_000  # images held out by default; fewer if this is over a sixth of the training images
 
 
 def main() -> None:
+    require_copyable()
     keys = parse(" ".join(sys.argv[1:]))
     stage, path, metric = target({key: keys[key] for key in keys if key != HELD_OUT})
     if HELD_OUT not in keys:

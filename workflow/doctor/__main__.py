@@ -95,7 +95,6 @@ CHECKS: dict[str, Check] = {
     "space on the disk": machine.disk_space,
     "permissions": machine.permissions,
     "the user's name and home": machine.user,
-    "the folder's name": machine.folder,
     "params.yaml": machine.params,
     "git": git.git,
     "dvc.lock": dvc_files.dvc_lock,

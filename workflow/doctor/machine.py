@@ -2,7 +2,6 @@
 
 import getpass
 import os
-import re
 import resource
 import shlex
 import shutil
@@ -77,16 +76,6 @@ def user() -> Iterator[Finding]:
         yield Finding(
             f"no permission to write in HOME ({home}): git cannot be configured, and figures take longer",
             "`export HOME=$(mktemp -d)`",
-        )
-
-
-def folder() -> Iterator[Finding]:
-    """A path that DVC takes for something else when it makes the copy for an experiment."""
-    path = str(Path.cwd())
-    if not path.isascii() or re.search(r"[?#{}]|%[0-9a-fA-F]{2}", path):
-        yield Finding(
-            f"DVC's queued and temporary experiments fail in {path}; all else works",
-            "for those, move the project to a path of ASCII letters without ? # { } %",
         )
 
 

@@ -46,6 +46,16 @@ def untracked_inputs() -> list[str]:
     return [file for file in _untracked() if {file, *map(str, Path(file).parents)} & (deps | rooms)]
 
 
+def require_copyable() -> None:
+    """Raises a UserError where DVC cannot copy the project for an experiment, for its path's sake."""
+    path = str(Path.cwd())
+    if not path.isascii() or re.search(r"[?#{}]|%[0-9a-fA-F]{2}", path):
+        raise UserError(
+            f"DVC cannot run queued or temporary experiments in {path}\n"
+            "  For these, move the project to a path of ASCII letters without ? # { } %."
+        )
+
+
 def explain(error: Exception) -> UserError | None:
     """The error as git explains it: its file is in conflict, or not in this copy of the project; or None."""
     words = str(error)

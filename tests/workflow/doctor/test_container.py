@@ -1,4 +1,4 @@
-"""A container that gives the process a user id of its own, without name and home; odd names of folders."""
+"""A container that gives the process a user id of its own: no name, no home."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 
 from tests.conftest import Project, copy_smallest
 from tests.support.repository import ROOT
-from workflow.doctor import machine
 
 CONTAINER = ("unshare", "--user", "--map-user=12345", "--map-group=12345")
 BARE = ("env", "-i", "HOME=/proc", f"PATH={os.environ['PATH']}", "DVC_NO_ANALYTICS=1")
@@ -42,16 +41,3 @@ def test_make_gives_a_user_a_name_where_it_has_none(tmp_path: Path, given: str, 
     if given == "USER=":
         here = subprocess.check_output(["id", "-un"], text=True)
         assert Project(tmp_path).run("env", "-u", "USER", "-u", "LOGNAME", "make", "who") == here
-
-
-@pytest.mark.parametrize(
-    ("name", "fault"), [("My%20Project", True), ("a?b", True), ("ü", True), ("a b;c", False)]
-)
-def test_a_folder_in_which_dvc_cannot_copy_the_project_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, fault: bool
-) -> None:
-    (tmp_path / name).mkdir()
-    monkeypatch.chdir(tmp_path / name)
-    assert [f"experiments fail in {tmp_path / name};" in str(finding) for finding in machine.folder()] == [
-        True
-    ] * fault

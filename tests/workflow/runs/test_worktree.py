@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Project, commit, copy_working_tree
+from workflow.core.errors import UserError
+from workflow.runs.worktree import require_copyable
 
 CONFLICTED = {
     "params.yaml": r"threads: \d",
@@ -81,3 +84,15 @@ def test_the_remedy_of_an_experiment_without_a_module_lets_it_run(tree: Project)
     assert MESSAGE in printed
     tree.run("sh", "-c", re.findall("`(git add .*?)`", printed)[0])
     tree.run("dvc", "exp", "run", "--temp", "check_params")
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"), [("My%20Project", True), ("a?b", True), ("ü", True), ("a b;c", False)]
+)
+def test_a_sweep_is_refused_where_dvc_cannot_copy_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, fault: bool
+) -> None:
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    with pytest.raises(UserError, match="experiments in") if fault else nullcontext():
+        require_copyable()
