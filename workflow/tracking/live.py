@@ -18,11 +18,29 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
+from workflow.core.errors import UserError
 from workflow.core.files import digest
 from workflow.runs.console import Terminated, warn
 from workflow.runs.identity import Inputs, main_repository
 
 OFF = "none"
+# what to do about the HTTP status that a server answers
+NO_MLFLOW = "it is not an MLflow server (AirPlay of macOS uses port 5000); correct MLFLOW_TRACKING_URI"
+STATUSES = {
+    401: "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+    403: "you have no permission; ask the owner of the server for it",
+    404: "no MLflow server is there, or one that is too old; correct MLFLOW_TRACKING_URI",
+}
+OTHER_STATUS = "the server's log says why; try again later"
+# what an error's text says of a request without an answer that can be read
+NO_ANSWER = {
+    "not in a valid JSON format": "answers with a web page, perhaps a login; correct MLFLOW_TRACKING_URI",
+    "timed out|timeout exception": "does not answer in time; see whether the server works, then try again",
+    "refused": "refuses the connection; start the server, or correct MLFLOW_TRACKING_URI",
+    "resolve": "is not known here; correct MLFLOW_TRACKING_URI",
+    "certificate": "has a certificate that is not trusted; set REQUESTS_CA_BUNDLE to that of its authority",
+    "aborted|reset by peer|disconnected|connection broken": "closes the connection; see the server's log",
+}
 
 
 def tracking_uri(root: Path) -> str:
@@ -90,20 +108,34 @@ def report_faults(root: Path, own: Path | None = None) -> None:
 
 def explain(error: Exception, stage: str = "") -> str:
     """The message about a fault of MLflow, for the run of a stage or else for all runs."""
-    text = " ".join(str(error).split())
-    host = urlsplit(os.environ.get("MLFLOW_TRACKING_URI", "")).netloc.rpartition("@")[2]
-    if "Invalid Host header" in text:  # mlflow #22095
-        text = f"the server rejects its name {host}; start it with `--allowed-hosts '{host},localhost:*'`"
-    elif "error code 403" in text and text.endswith("Response body: ''"):  # mlflow #5673
-        text = (
-            f"{host} answers 403 without a text, so it is not an MLflow server (AirPlay of macOS uses port "
-            "5000); set MLFLOW_TRACKING_URI to the server's address, or unset it"
-        )
-    else:
-        reason = (isinstance(error, OSError) and error.strerror) or text
-        text = f"{type(error).__name__}: {reason[:200]}"
     what = f"MLflow is not tracking {stage}" if stage else "MLflow cannot be completed"
-    return f"{what}: {text}\n  Results are not affected; `make track` completes MLflow later."
+    return f"{what}: {reason(error)}\n  Results are not affected; `make track` completes MLflow later."
+
+
+def reason(error: Exception) -> str:
+    """What failed in MLflow: what happened, at which address, what to do. No web page, no password."""
+    text = _without_password(" ".join(str(error).split()))
+    address = _without_password(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    if isinstance(error, UserError):
+        return text
+    if "Invalid Host header" in text:  # mlflow #22095
+        host = urlsplit(address).netloc
+        return f"the server rejects its name {host}; start it with `--allowed-hosts '{host},localhost:*'`"
+    if found := re.search(r"(?:error code|too many|^) ?([45]\d\d)\b", text):
+        status = int(found[1])
+        other = status == 403 and text.endswith("Response body: ''")  # mlflow #5673
+        return f"{address} answers {status}: {NO_MLFLOW if other else STATUSES.get(status, OTHER_STATUS)}"
+    for pattern, what in NO_ANSWER.items():
+        if address and re.search(pattern, text, re.IGNORECASE):
+            return f"{address} {what}"
+    if isinstance(error, OSError) and error.strerror:
+        text = ": ".join(map(str, filter(None, (error.strerror, error.filename))))
+    who = f"{address} answers" if hasattr(error, "json") else type(error).__name__
+    return f"{who}: {text[:200]}"
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def git_output(*arguments: str) -> str:

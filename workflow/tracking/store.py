@@ -4,21 +4,24 @@ import logging
 import os
 import platform
 import sqlite3
-from collections.abc import Iterable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 import psutil
 
+from workflow.core.errors import UserError
 from workflow.core.files import DECIMALS
 from workflow.runs.identity import Inputs, main_repository
 from workflow.runs.locks import training_lock
 from workflow.tracking.live import commit_tags, tracking_uri
 
+if TYPE_CHECKING:  # slow to import
+    from mlflow.entities import Run
+
 Rows = Iterable[tuple[int, Mapping[str, Any]]]  # time in milliseconds, and values by column
-Curves = dict[str, dict[int, float]]  # values by step, by name
 EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",  # its page opens on runs, not on traces
     "mlflow.note.content": "A run for each result of a stage `{family}`, found by the digest of its inputs. "
@@ -36,6 +39,17 @@ PATH_COLUMNS = {
 TAG_LENGTH = 5000  # characters that every server accepts
 
 
+class InTrash(UserError):
+    """A person has deleted the run of these inputs."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(
+            f"its run is in the trash; `mlflow runs restore --run-id {run_id}` brings it back, "
+            "and `make track` completes it"
+        )
+
+
 class Store:
     """The MLflow store at `MLFLOW_TRACKING_URI`, by default SQLite in the main repository."""
 
@@ -43,6 +57,8 @@ class Store:
         # by default MLflow tries a dead server for minutes
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")  # it may ask for an hour
         from filelock import FileLock
         from mlflow.tracking import MlflowClient
         from sqlalchemy.engine import make_url
@@ -62,12 +78,33 @@ class Store:
         self.sync_lock = FileLock(f"{place}.sync.lock")  # of `make track`
         with self.lock:  # most of the processes that create one SQLite file at once fail (mlflow #4123)
             self.client = MlflowClient(self.uri)
-            self.client.search_experiments(max_results=1)
+            self.ping()
+        self.experiments: dict[str, str] = {}  # ids by name
+        self.unsupported: set[str] = set()  # what the server is too old for
+
+    def ping(self) -> None:
+        """Raises an error if the store does not work at all."""
+        self.client.search_experiments(max_results=1)
+
+    @contextmanager
+    def optional(self, feature: str) -> Iterator[None]:
+        """Inside, an endpoint that the server lacks adds the feature to `unsupported`, and is no error."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except MlflowException as error:
+            if error.error_code != "ENDPOINT_NOT_FOUND":  # not that of a run or model that is not there
+                raise
+            self.ping()  # it has the others
+            self.unsupported.add(feature)
 
     def experiment(self, family: str) -> str:
         """The id of the experiment of a family of stages; creates it if it is missing."""
         from mlflow.exceptions import MlflowException
 
+        if family in self.experiments:
+            return self.experiments[family]
         with self.lock:
             found = self.client.get_experiment_by_name(family)
             if found is None:
@@ -75,73 +112,89 @@ class Store:
                 location = artifacts_uri(self.root, family) if local else None
                 tags = {key: text.format(family=family) for key, text in EXPERIMENT_TAGS.items()}
                 try:
-                    return str(self.client.create_experiment(family, location, tags))
+                    created = self.client.create_experiment(family, location, tags)
+                    return self.experiments.setdefault(family, str(created))
                 except MlflowException:  # another machine may have created it in this moment
                     found = self.client.get_experiment_by_name(family)
                     if found is None:
                         raise
         if found.lifecycle_stage == "deleted":
-            raise RuntimeError(f"experiment {family} is in the trash; restore it, or run `mlflow gc`")
-        return str(found.experiment_id)
+            raise UserError(f"experiment {family} is in the trash; restore it, or run `mlflow gc`")
+        return self.experiments.setdefault(family, str(found.experiment_id))
 
-    def run_id(self, inputs: Inputs, started_at: int | None = None, **tags: str) -> str:
+    def run(self, inputs: Inputs, started_at: int | None = None, **tags: str) -> "Run":
         """The one run of these inputs, found by their digest.
 
         A missing one is created with their params, `tags`, and its start (in milliseconds; by default now).
+
+        Raises:
+            InTrash: the run is in the trash.
         """
         experiment = self.experiment(inputs.family)
         with self.lock:
-            if found := self.find_run(experiment, inputs):
-                return found
-            own_tags = {
-                "stage": inputs.stage,
-                "variant": inputs.name,
-                "input_digest": inputs.digest,
-                "mlflow.note.content": f"`{inputs.stage}`: {inputs.text}",
-                "mlflow.source.name": inputs.command,
-                "mlflow.source.type": "LOCAL",
-                "mlflow.user": psutil.Process().username(),
-                **commit_tags(),
-            }
-            run = self.client.create_run(experiment, started_at, own_tags | tags, inputs.name)
-            first = self.find_run(experiment, inputs)
-            if first != run.info.run_id:  # another machine, which this lock does not stop, was faster
-                self.client.delete_run(run.info.run_id)
-                return first
-        self.log_params(first, inputs)
-        return first
+            run = self.find_run(experiment, inputs)
+            if run is None:
+                own_tags = {
+                    "stage": inputs.stage,
+                    "variant": inputs.name,
+                    "input_digest": inputs.digest,
+                    "mlflow.note.content": f"`{inputs.stage}`: {inputs.text}",
+                    "mlflow.source.name": inputs.command,
+                    "mlflow.source.type": "LOCAL",
+                    "mlflow.user": psutil.Process().username(),
+                    **commit_tags(),
+                }
+                created = self.client.create_run(experiment, started_at, own_tags | tags, inputs.name)
+                self.log_params(created, inputs)
+                run = self.find_run(experiment, inputs) or created
+                if run.info.run_id != created.info.run_id:  # another machine, which has no lock, was faster
+                    self.client.delete_run(created.info.run_id)
+        if run.info.lifecycle_stage == "deleted":
+            raise InTrash(run.info.run_id)
+        return run
 
-    def find_run(self, experiment: str, inputs: Inputs) -> str:
-        """The id of the run of these inputs; empty if there is none."""
+    def find_run(self, experiment: str, inputs: Inputs) -> "Run | None":
+        """The run of these inputs; one in the trash only if there is no other."""
+        from mlflow.entities import ViewType
+
         query, order = f"tags.input_digest = '{inputs.digest}'", ["attributes.start_time"]
-        runs = self.client.search_runs([experiment], query, max_results=1, order_by=order)
-        return str(runs[0].info.run_id) if runs else ""
+        runs = self.client.search_runs([experiment], query, ViewType.ALL, order_by=order)
+        return min(runs, key=lambda run: run.info.lifecycle_stage == "deleted", default=None)
 
-    def log_params(self, run_id: str, inputs: Inputs) -> None:
+    def log_params(self, run: "Run", inputs: Inputs) -> None:
         """Logs the params that the run lacks; the tag `evaluated_with` lists changed ones."""
         from mlflow.entities import Param
 
-        logged = self.client.get_run(run_id).data.params
+        logged = run.data.params
         params = {key: str(value) for key, value in sorted(inputs.short_params.items())}
         missing = [Param(key, value) for key, value in params.items() if key not in logged]
-        self.client.log_batch(run_id, params=missing)
+        self.client.log_batch(run.info.run_id, params=missing)
         changed = [f"{key}={value}" for key, value in params.items() if logged.get(key, value) != value]
-        self.set_tags(run_id, {"evaluated_with": ", ".join(changed)})
+        self.set_tags(run, {"evaluated_with": ", ".join(changed)})
 
-    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
-        """Sets tags; removes those whose value is empty."""
-        present = self.client.get_run(run_id).data.tags
-        for key, value in tags.items():
-            if value:
-                self.client.set_tag(run_id, key, value[:TAG_LENGTH])
-            elif key in present:
-                self.client.delete_tag(run_id, key)
+    def set_tags(self, run: "Run", tags: Mapping[str, str]) -> None:
+        """Sets the tags that the run lacks; removes those whose value is empty."""
+        from mlflow.entities import RunTag
 
-    def set_experiments(self, run_id: str, names: Iterable[str], *, keep: bool) -> None:
+        present = run.data.tags
+        new = {key: value[:TAG_LENGTH] for key, value in tags.items() if value}
+        changed = {key: value for key, value in new.items() if present.get(key) != value}
+        self.client.log_batch(run.info.run_id, tags=[RunTag(*item) for item in changed.items()])
+        present.update(changed)
+        for key in tags.keys() & present.keys() - new.keys():
+            self.client.delete_tag(run.info.run_id, key)
+            del present[key]
+
+    def set_experiments(self, run: "Run", names: Iterable[str], *, keep: bool) -> None:
         """Sets the tag of the experiments that share a run; with `keep`, adds them to those that it lists."""
-        with self.lock:
-            listed = self.client.get_run(run_id).data.tags.get("experiments", "").split(", ") if keep else ()
-            self.set_tags(run_id, {"experiments": ", ".join(sorted({*names, *listed} - {""}))})
+
+        def listed(tags: Mapping[str, str]) -> str:
+            kept = tags.get("experiments", "").split(", ") if keep else ()
+            return ", ".join(sorted({*names, *kept} - {""}))
+
+        if listed(run.data.tags) != run.data.tags.get("experiments", ""):
+            with self.lock:  # another clone may add its own in this moment
+                self.set_tags(run, {"experiments": listed(self.client.get_run(run.info.run_id).data.tags)})
 
     def close_killed(self) -> list[str]:
         """Ends as KILLED the runs of this clone that are RUNNING without a process; returns their stages."""
@@ -157,25 +210,26 @@ class Store:
             moved = not self.shared and folder and not Path(folder, ".dvc").is_dir()
             if "input_digest" in tags and (owner == self.owner or moved):
                 with suppress(Timeout), training_lock(self.root, tags["input_digest"]).acquire(timeout=0):
-                    self.end(run.info.run_id, "KILLED")
+                    self.end(run, "KILLED")
                     closed.append(tags["stage"])
         return closed
 
-    def end(self, run_id: str, status: str, ended_at: int | None = None) -> None:
+    def end(self, run: "Run", status: str, ended_at: int | None = None) -> None:
         """Ends a run, and removes the tag `host`, since no process trains any more.
 
         Without `ended_at` (in milliseconds) a run keeps the end that it has, or gets a duration of 0.
         """
-        info = self.client.get_run(run_id).info
-        self.client.set_terminated(run_id, status, ended_at or info.end_time or info.start_time)
-        self.set_tags(run_id, {"host": ""})
+        info = run.info
+        self.client.set_terminated(info.run_id, status, ended_at or info.end_time or info.start_time)
+        self.set_tags(run, {"host": ""})
 
-    def log_rows(self, run_id: str, rows: Rows, logged: Curves, step: str = "epoch") -> None:
-        """Logs rows of curves, rounded as in reports/, except the values that the run has `logged`.
+    def log_rows(self, run: "Run", rows: Rows, step: str = "epoch", *, whole: bool = False) -> None:
+        """Logs rows of curves, rounded as in reports/, from where the run's curves ended when it was read.
 
         Args:
             step: the column that counts the steps. MLflow's pages sort by prefix: `by_…` comes first. A `/`
                 in a column's name would open another section.
+            whole: the rows are a whole curve. It is logged from its start if the run's has another end.
         """
         from mlflow.entities import Metric
 
@@ -185,16 +239,12 @@ class Store:
             for key, value in row.items()
             if key != step
         ]
-        new = [metric for metric in metrics if logged.get(metric.key, {}).get(metric.step) != metric.value]
-        self.client.log_batch(run_id, metrics=new)
-
-    def curves(self, run_id: str) -> Curves:
-        """The curves that a run has."""
-        return {
-            name: {metric.step: metric.value for metric in self.client.get_metric_history(run_id, name)}
-            for name in self.client.get_run(run_id).data.metrics
-            if name.startswith("by_")  # a request for each of a hundred final metrics would take long
-        }
+        ends = {metric.key: metric for metric in run.data.to_proto().metrics}  # a run holds the last of each
+        if whole:
+            values = {(metric.key, metric.step): str(metric.value) for metric in metrics}
+            ends = {key: end for key, end in ends.items() if values.get((key, end.step)) == str(end.value)}
+        new = [metric for metric in metrics if metric.key not in ends or metric.step > ends[metric.key].step]
+        self.client.log_batch(run.info.run_id, metrics=new)
 
 
 def artifacts_uri(root: Path, family: str) -> str:

@@ -3,12 +3,13 @@
 import csv
 import json
 import math
+import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workflow.core.files import read_json
 from workflow.runs import dvc_repo
@@ -16,11 +17,14 @@ from workflow.runs.console import say, warn
 from workflow.runs.identity import main_repository
 from workflow.runs.locks import remove_old_results
 from workflow.runs.project import project
-from workflow.tracking.live import OFF, commit_tags, explain, git_output, report_faults, tracking_uri
+from workflow.tracking.live import OFF, commit_tags, explain, git_output, reason, report_faults, tracking_uri
 from workflow.tracking.registry import choose_best, log_models
 from workflow.tracking.results import StageResult, all_results
-from workflow.tracking.store import Store, relocate_artifacts
+from workflow.tracking.store import InTrash, Store, relocate_artifacts
 from workflow.tracking.tracker import drain
+
+if TYPE_CHECKING:  # slow to import
+    from mlflow.entities import Run
 
 
 def complete(*, committed: bool = False) -> bool:
@@ -56,19 +60,42 @@ def _complete(store: Store, results: Sequence[StageResult]) -> bool:
         say(f"MLflow: the run of {stage} is closed: it was killed")
     remove_old_results(store.root)
     changed: dict[str, list[bool]] = {}
-    accepted = True
-    for result in results:
-        try:
-            changed.setdefault(result.inputs.family, []).append(sync_run(store, result))
-        except FileNotFoundError as error:  # lost from git or from DVC's cache; other runs have theirs
-            warn(f"MLflow: the run of {result.inputs.stage} is not complete: {error}")
-            accepted = False
-    choose_best(store, results)
-    if runs := [run for family in changed.values() for run in family]:
-        what = f"{sum(runs)} of {len(runs)} runs completed" if any(runs) else f"{len(runs)} runs are complete"
-        families = ", ".join(f"{family} {len(found)}" for family, found in sorted(changed.items()))
-        say(f"MLflow: {what} ({families})")
-    return accepted
+    trash: list[str] = []
+    failed: dict[str, list[str]] = {}  # stages by what failed
+    try:
+        for result in results:
+            stage, family = result.inputs.stage, result.inputs.family
+            try:
+                changed.setdefault(family, []).append(sync_run(store, result))
+            except InTrash as error:  # as a person wants it
+                trash.append(f"{stage} ({error.run_id})")
+            except Exception as error:  # for example a file that git or DVC's cache has lost
+                failed.setdefault(reason(error), []).append(stage)
+                os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # it was patient once
+                store.ping()  # if nothing works, this ends it
+        choose_best(store, results)
+    finally:
+        if trash:
+            say(
+                f"MLflow: in the trash, and therefore not tracked: {', '.join(trash)}; "
+                "`mlflow runs restore --run-id …` brings a run back, and `make track` completes it"
+            )
+        for fault, stages in failed.items():
+            warn(f"MLflow: the run of {', '.join(stages)} is not complete: {fault}")
+        if store.unsupported:
+            missing = " and ".join(sorted(store.unsupported))
+            say(f"MLflow: the server is too old for {missing}; runs are completed without them")
+        if runs := [run for family in changed.values() for run in family]:
+            what = (
+                f"{sum(runs)} of {len(runs)} runs completed"
+                if any(runs)
+                else f"{len(runs)} runs are complete"
+            )
+            families = ", ".join(
+                f"{family} {len(found)}" for family, found in sorted(changed.items()) if found
+            )
+            say(f"MLflow: {what} ({families})")
+    return not failed
 
 
 def second_stores() -> list[str]:
@@ -80,8 +107,7 @@ def second_stores() -> list[str]:
 def sync_run(store: Store, result: StageResult) -> bool:
     """Completes the run of a result from the files; returns whether anything was missing."""
     inputs = result.inputs
-    run_id = store.run_id(inputs)
-    run = store.client.get_run(run_id)
+    run = store.run(inputs)
     tags = run.data.tags
     if run.info.status == "RUNNING" and "host" in tags:  # in training: the next time, then
         return False
@@ -90,24 +116,31 @@ def sync_run(store: Store, result: StageResult) -> bool:
         warn(f"MLflow: the run of {inputs.stage} has weights of another machine, and is left as it is")
         return False
     # where others share the store, a name that this clone does not know may be theirs
-    store.set_experiments(run_id, result.experiments, keep=store.shared)
+    store.set_experiments(run, result.experiments, keep=store.shared)
     if result.commits and (tags.get("git_commit") not in result.commits or tags.get("git_dirty") != "false"):
-        store.set_tags(run_id, commit_tags(result.commits[0]))
+        store.set_tags(run, commit_tags(result.commits[0]))
     if tags.get("mirrored") == result.state and run.info.status == "FINISHED":
-        return log_models(store, run_id, result)
-    store.log_params(run_id, inputs)
-    _log_reports(store, run_id, result)
-    store.set_tags(run_id, {"model_md5": weights_md5, "data_md5": inputs.files.get(result.data, "")})
-    log_models(store, run_id, result)
+        return log_models(store, run, result)
+    store.log_params(run, inputs)
+    _log_reports(store, run, result)
+    log_models(store, run, result)
     if run.info.status != "FINISHED":
-        store.end(run_id, "FINISHED")
-    store.set_tags(run_id, {"mirrored": result.state})
+        store.end(run, "FINISHED")
+    store.set_tags(run, {"mirrored": result.state})
     return True
 
 
-def _log_reports(store: Store, run_id: str, result: StageResult) -> None:
-    """Logs the files in reports/ as artifacts, and what they hold as curves, metrics and tags."""
-    curves, untracked = project().curves, project().untracked
+def _log_reports(store: Store, run: "Run", result: StageResult) -> None:
+    """Logs the files in reports/ as artifacts, and what they hold as curves, metrics, tags and a dataset."""
+    from mlflow.entities import Metric
+
+    curves, untracked, is_metric = project().curves, project().untracked, project().is_metric
+    metrics: dict[str, float] = {}
+    tags = {
+        "model_md5": result.files.get(result.weights, ""),
+        "data_md5": result.inputs.files.get(result.data, ""),
+    }
+    now = int(time.time() * 1000)
     with dvc_repo.repository(result.revision) as repo, tempfile.TemporaryDirectory() as folder:
         # curves first: a run's page shows metrics in the order of their logging
         for path in sorted(map(Path, result.files), key=lambda path: (path.name not in curves, path)):
@@ -118,12 +151,34 @@ def _log_reports(store: Store, run_id: str, result: StageResult) -> None:
             if step := curves.get(path.name):
                 table = csv.DictReader(local.read_text("utf-8").splitlines())
                 rows = [{key: float(value) for key, value in row.items() if value} for row in table]
-                now = int(time.time() * 1000)
-                store.log_rows(run_id, [(now, row) for row in rows], store.curves(run_id), step)
-                _log_metrics(store, run_id, best_values(rows, step).items())
+                store.log_rows(run, [(now, row) for row in rows], step, whole=True)
+                metrics |= best_values(rows, step)
             elif path.suffix == ".json":
-                _log_numbers(store, run_id, result, path.stem, read_json(local))
-            store.client.log_artifact(run_id, str(local), "figures" if path.suffix == ".png" else None)
+                content = read_json(local)
+                metrics |= {key: value for key, value in numbers(content, f"{path.stem}/") if is_metric(key)}
+                tags |= {key: value for key, value in content.items() if isinstance(value, str)}
+                if "dataset" in content:
+                    _log_dataset(store, run, result, content["dataset"], content["dataset_digest"])
+            store.client.log_artifact(
+                run.info.run_id, str(local), "figures" if path.suffix == ".png" else None
+            )
+    logged = run.data.metrics
+    new = [Metric(key, value, now, 0) for key, value in metrics.items() if logged.get(key) != value]
+    store.client.log_batch(run.info.run_id, metrics=new)
+    store.set_tags(run, tags)
+
+
+def _log_dataset(store: Store, run: "Run", result: StageResult, name: str, digest: str) -> None:
+    """Logs the dataset of a run, once."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    if not (run.inputs and run.inputs.dataset_inputs):
+        source = json.dumps({"path": result.data, "md5": result.inputs.files.get(result.data, "")})
+        used = DatasetInput(
+            Dataset(name, digest, "dvc", source), [InputTag("mlflow.data.context", "training")]
+        )
+        with store.optional("datasets"):
+            store.client.log_inputs(run.info.run_id, datasets=[used])
 
 
 def best_values(rows: Sequence[Mapping[str, float]], step: str) -> dict[str, float]:
@@ -136,30 +191,6 @@ def best_values(rows: Sequence[Mapping[str, float]], step: str) -> dict[str, flo
             found.setdefault(f"best_{step}", row[step])
             found[f"best_{column}"] = row[column]
     return found
-
-
-def _log_metrics(store: Store, run_id: str, pairs: Iterable[tuple[str, float]]) -> None:
-    """Logs the metrics that the run lacks, or has with another value."""
-    from mlflow.entities import Metric
-
-    logged, now = store.client.get_run(run_id).data.metrics, int(time.time() * 1000)
-    metrics = [Metric(key, value, now, 0) for key, value in pairs if logged.get(key) != value]
-    store.client.log_batch(run_id, metrics=metrics)
-
-
-def _log_numbers(store: Store, run_id: str, result: StageResult, name: str, content: dict[str, Any]) -> None:
-    """Logs the chosen numbers of a file as metrics `<file>/<path>`, its texts as tags, and its dataset."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    is_metric = project().is_metric
-    _log_metrics(store, run_id, (pair for pair in numbers(content, f"{name}/") if is_metric(pair[0])))
-    store.set_tags(run_id, {key: value for key, value in content.items() if isinstance(value, str)})
-    run = store.client.get_run(run_id)
-    if "dataset" in content and not (run.inputs and run.inputs.dataset_inputs):
-        source = json.dumps({"path": result.data, "md5": result.inputs.files.get(result.data, "")})
-        dataset = Dataset(content["dataset"], content["dataset_digest"], "dvc", source)
-        used = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
-        store.client.log_inputs(run_id, datasets=[used])
 
 
 def numbers(value: Any, prefix: str) -> Iterator[tuple[str, float]]:

@@ -9,11 +9,14 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from workflow.runs.identity import Inputs, main_repository
 from workflow.tracking.live import explain, journal_folder, lock_file, start_tracker
-from workflow.tracking.store import Curves, Store
+from workflow.tracking.store import Store
+
+if TYPE_CHECKING:  # slow to import
+    from mlflow.entities import Run, RunInfo
 
 IDLE_TIME = 20.0  # seconds without a journal, after which the tracker ends
 POLL_INTERVAL = 0.5
@@ -32,37 +35,32 @@ class Journal:
         inputs = self.start["inputs"]
         self.inputs = Inputs(**(inputs | {"outputs": tuple(inputs["outputs"])}))
         self.incomplete_line = ""
-        self.run_id = ""
-        self.logged: Curves = {}
+        self.run: Run | None = None  # as it was before this training
         self.done = False  # ended or failed
 
     def upload(self, store: Store, ended: bool) -> None:
         """Uploads new records. A process that has ended without writing a status was killed."""
         *lines, self.incomplete_line = (self.incomplete_line + self.file.read()).split("\n")
         records = [json.loads(line) for line in lines]
-        if not self.run_id:
-            self._start_run(store)
+        self.run = self.run or self._start_run(store)
         rows = [(record["time"], record["metrics"]) for record in records if "metrics" in record]
-        store.log_rows(self.run_id, rows, self.logged)
+        store.log_rows(self.run, rows)
         if ended:
             records.append({"status": "KILLED", "time": int(self.path.stat().st_mtime * 1000)})
         for end in [record for record in records if "status" in record][:1]:
-            store.end(self.run_id, end["status"], self._end_time(end["time"]))
+            store.end(self.run, end["status"], self._end_time(self.run.info, end["time"]))
             self.done = True
 
-    def _start_run(self, store: Store) -> None:
+    def _start_run(self, store: Store) -> "Run":
         tags = {**self.start["tags"], "host": store.owner}
-        run_id = store.run_id(self.inputs, self.started_at, **(self.start["commit_tags"] | tags))
-        self.info_before = store.client.get_run(run_id).info
-        store.set_tags(run_id, tags)
-        store.set_experiments(run_id, [self.start["experiment"]], keep=True)
-        store.client.update_run(run_id, status="RUNNING")
-        self.logged = store.curves(run_id)
-        self.run_id = run_id
+        run = store.run(self.inputs, self.started_at, **(self.start["commit_tags"] | tags))
+        store.set_tags(run, tags)
+        store.set_experiments(run, [self.start["experiment"]], keep=True)
+        store.client.update_run(run.info.run_id, status="RUNNING")
+        return run
 
-    def _end_time(self, ended_at: int) -> int:
+    def _end_time(self, info: "RunInfo", ended_at: int) -> int:
         """The end that makes the run's duration that of its trainings. MLflow cannot change a start."""
-        info = self.info_before
         before = info.end_time or info.start_time
         if info.start_time == self.started_at:
             return ended_at

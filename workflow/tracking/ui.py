@@ -57,7 +57,12 @@ def links() -> Iterator[tuple[str, str]]:
             continue
         number = str(experiment.experiment_id)
         inputs = [result.inputs for result in results if result.inputs.family == family]
-        runs = {item.name: found for item in inputs if (found := store.find_run(number, item))}
+        found = {item.name: store.find_run(number, item) for item in inputs}
+        runs = {
+            name: run.info.run_id
+            for name, run in found.items()
+            if run and run.info.lifecycle_stage == "active"
+        }
         yield f"experiment {family}", f"experiments/{number}/runs"
         if len(runs) > 1 and not comparison:
             query = "&".join(

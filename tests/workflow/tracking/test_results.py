@@ -187,12 +187,12 @@ def test_links_lead_to_the_pages_that_the_store_has(
     assert list(ui.links()) == []
     store = Store()
     results = {result.inputs.stage: result.inputs for result in results_of(None)}
-    one = store.run_id(results["optimize_quadratic@steep"])
+    one = store.run(results["optimize_quadratic@steep"]).info.run_id
     quadratic = ("experiment quadratic", f"experiments/{store.experiment('quadratic')}/runs")
     assert list(ui.links()) == [quadratic]
-    store.run_id(results["optimize_quadratic@steep_more"])
+    store.run(results["optimize_quadratic@steep_more"])
     assert [title for title, _ in ui.links()] == ["experiment quadratic", "comparison of steep, steep_more"]
-    two = [store.run_id(results[f"train_vae@{name}"]) for name in ("images", "tuned")]
+    two = [store.run(results[f"train_vae@{name}"]).info.run_id for name in ("images", "tuned")]
     vae = store.experiment("vae")
     query = f"runs=%5B%22{two[0]}%22%2C%22{two[1]}%22%5D&experiments=%5B%22{vae}%22%5D"
     assert list(ui.links()) == [

@@ -43,7 +43,7 @@ def test_the_next_free_port_is_used(used_port: int) -> None:
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        (b"", "answers 403 without a text, so it is not an MLflow server (AirPlay"),
+        (b"", "answers 403: it is not an MLflow server (AirPlay"),
         (INVALID_HOST_MSG.encode(), "start it with `--allowed-hosts '127.0.0.1:{port},localhost:*'`"),
     ],
 )

@@ -126,8 +126,8 @@ def test_the_duration_of_a_resumed_run_excludes_the_pause(folder: Path, clock: A
 
 def test_a_run_made_from_files_has_no_duration_until_it_is_trained(folder: Path, clock: Any) -> None:
     store = Store()
-    run_id = store.run_id(inputs())
-    store.end(run_id, "FINISHED")
+    run = store.run(inputs())
+    store.end(run, "FINISHED")
     info = the_run(store).info
     assert info.end_time == info.start_time
     live = LiveRun(inputs(), {})
