@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,7 +21,8 @@ class Proxy:
         self.target = target
         self.address = ""
         self.requests: list[str] = []  # method and path, without the query
-        # the answer to a request (method and path, content), or None: the server's own
+        # the answer to a request (method and path, content), or None: the server's own. A ConnectionError
+        # ends the connection
         self.inject: Callable[[str, bytes], Answer | None] = lambda _request, _content: None
 
 
@@ -36,7 +38,12 @@ def proxy(target: str) -> Iterator[Proxy]:
             content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             request = f"{self.command} {self.path.partition('?')[0]}"
             state.requests.append(request)
-            status, body, headers = state.inject(request, content) or self.forward(content)
+            try:
+                status, body, headers = state.inject(request, content) or self.forward(content)
+            except ConnectionError:
+                self.close_connection = True
+                self.connection.shutdown(socket.SHUT_RDWR)
+                return
             with suppress(OSError):  # the client has gone
                 self.send_response(status)
                 for name, value in headers.items():

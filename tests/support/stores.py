@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mlflow.entities import Run
+from mlflow.entities import Run, ViewType
 from mlflow.tracking import MlflowClient
 
 from tests.conftest import Project, clean_environment
@@ -47,6 +47,15 @@ def runs_by_name(uri: str) -> dict[str, Run]:
         assert name not in found, f"{name} occurs twice"
         found[name] = run
     return found
+
+
+def runs_by_stage(uri: str, view: int = ViewType.ACTIVE_ONLY) -> dict[str, Run]:
+    """Runs by stage; fails if a stage has several."""
+    client = MlflowClient(uri)
+    ids = [item.experiment_id for item in client.search_experiments()]
+    found = client.search_runs(ids, run_view_type=view)
+    assert len({run.data.tags["stage"] for run in found}) == len(found)
+    return {run.data.tags["stage"]: run for run in found}
 
 
 def store_uri(project: Project) -> str:

@@ -1,0 +1,75 @@
+"""Runs that a person has deleted, and curves of which a run has a part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from mlflow.cli import cli
+from mlflow.entities import Metric, ViewType
+from mlflow.tracking import MlflowClient
+
+from tests.support.stores import runs_by_stage
+from workflow.tracking.live import LiveRun, journal_folder
+from workflow.tracking.results import results_of
+from workflow.tracking.store import Store
+from workflow.tracking.sync import complete, sync_run
+from workflow.tracking.tracker import Tracker
+
+STAGES = {"train_line@a", "train_line@b", "train_line@c", "train_net@a"}
+
+
+def test_a_curve_is_completed_from_where_it_ends(pipeline: Path) -> None:
+    assert pipeline
+    curve = [(1, 0.5), (2, 0.25), (3, 0.125)]
+    parts = [curve[:1], curve, [*curve[:2], (3, 9.0)]]  # the last one is of another training
+    store = Store()
+    for result, part in zip(results_of(None), parts, strict=False):
+        run_id = store.run(result.inputs).info.run_id
+        for step, value in part:
+            store.client.log_batch(run_id, [Metric("by_epoch/loss", value, 1000 + step, step)])
+        assert sync_run(store, result)
+        history = store.client.get_metric_history(run_id, "by_epoch/loss")
+        assert [(item.step, item.value) for item in history if item.timestamp < 2000] == part
+        new = [(item.step, item.value) for item in history if item.timestamp > 2000]
+        assert new == (curve if part[-1][1] == 9.0 else curve[len(part) :])
+        other = store.client.get_metric_history(run_id, "by_epoch/score")
+        assert [(item.step, item.value) for item in other] == [(1, 1), (2, 2), (3, 3)]
+
+
+def test_a_deleted_run_stays_deleted_until_it_is_restored(
+    pipeline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = f"sqlite:///{pipeline}/mlflow.db"
+    command = CliRunner(env={"MLFLOW_TRACKING_URI": uri})
+    assert complete()
+    client = MlflowClient(uri)
+    deleted = {stage: runs_by_stage(uri)[stage].info.run_id for stage in ("train_line@a", "train_net@a")}
+    for run_id in deleted.values():
+        client.delete_run(run_id)
+    capsys.readouterr()
+    assert complete()
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "in the trash" in line]
+    for stage, run_id in deleted.items():
+        assert f"{stage} ({run_id})" in line
+    assert "`mlflow runs restore --run-id …` brings a run back" in line
+    assert runs_by_stage(uri).keys() == STAGES - deleted.keys()
+    # the same training, repeated on purpose
+    folder = journal_folder(pipeline)
+    inputs = {result.inputs.stage: result.inputs for result in results_of(None)}
+    LiveRun(inputs["train_line@a"], {}).finish()
+    Tracker(folder).upload()
+    (fault,) = [path.read_text() for path in folder.glob("*.fault")]
+    restore = ["runs", "restore", "--run-id", deleted["train_line@a"]]
+    assert f"train_line@a: its run is in the trash; `mlflow {' '.join(restore)}` brings it back" in fault
+    assert runs_by_stage(uri).keys() == STAGES - deleted.keys()
+    assert command.invoke(cli, restore).exit_code == 0
+    assert complete()
+    assert runs_by_stage(uri)["train_line@a"].info.run_id == deleted["train_line@a"]
+    # nothing is left of it
+    assert command.invoke(cli, ["gc", "--backend-store-uri", uri]).exit_code == 0
+    assert complete()
+    again = runs_by_stage(uri, ViewType.ALL)
+    assert again.keys() == STAGES
+    assert again["train_net@a"].info.run_id != deleted["train_net@a"]
