@@ -125,13 +125,14 @@ def reason(error: Exception) -> str:
         status = int(found[1])
         other = status == 403 and text.endswith("Response body: ''")  # mlflow #5673
         return f"{address} answers {status}: {NO_MLFLOW if other else STATUSES.get(status, OTHER_STATUS)}"
+    if hasattr(error, "json"):  # a refusal by MLflow
+        return f"{address} answers: {text[:200]}"
     for pattern, what in NO_ANSWER.items():
         if address and re.search(pattern, text, re.IGNORECASE):
             return f"{address} {what}"
     if isinstance(error, OSError) and error.strerror:
         text = ": ".join(map(str, filter(None, (error.strerror, error.filename))))
-    who = f"{address} answers" if hasattr(error, "json") else type(error).__name__
-    return f"{who}: {text[:200]}"
+    return f"{type(error).__name__}: {text[:200]}"
 
 
 def _without_password(text: str) -> str:

@@ -44,10 +44,7 @@ class InTrash(UserError):
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
-        super().__init__(
-            f"its run is in the trash; `mlflow runs restore --run-id {run_id}` brings it back, "
-            "and `make track` completes it"
-        )
+        super().__init__(f"its run is in the trash; `mlflow runs restore --run-id {run_id}` brings it back")
 
 
 class Store:

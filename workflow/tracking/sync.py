@@ -64,38 +64,39 @@ def _complete(store: Store, results: Sequence[StageResult]) -> bool:
     failed: dict[str, list[str]] = {}  # stages by what failed
     try:
         for result in results:
-            stage, family = result.inputs.stage, result.inputs.family
+            stage = result.inputs.stage
             try:
-                changed.setdefault(family, []).append(sync_run(store, result))
+                was_incomplete = sync_run(store, result)
+                changed.setdefault(result.inputs.family, []).append(was_incomplete)
             except InTrash as error:  # as a person wants it
                 trash.append(f"{stage} ({error.run_id})")
             except Exception as error:  # for example a file that git or DVC's cache has lost
-                failed.setdefault(reason(error), []).append(stage)
                 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # it was patient once
                 store.ping()  # if nothing works, this ends it
+                failed.setdefault(reason(error), []).append(stage)
         choose_best(store, results)
     finally:
-        if trash:
-            say(
-                f"MLflow: in the trash, and therefore not tracked: {', '.join(trash)}; "
-                "`mlflow runs restore --run-id …` brings a run back, and `make track` completes it"
-            )
-        for fault, stages in failed.items():
-            warn(f"MLflow: the run of {', '.join(stages)} is not complete: {fault}")
-        if store.unsupported:
-            missing = " and ".join(sorted(store.unsupported))
-            say(f"MLflow: the server is too old for {missing}; runs are completed without them")
-        if runs := [run for family in changed.values() for run in family]:
-            what = (
-                f"{sum(runs)} of {len(runs)} runs completed"
-                if any(runs)
-                else f"{len(runs)} runs are complete"
-            )
-            families = ", ".join(
-                f"{family} {len(found)}" for family, found in sorted(changed.items()) if found
-            )
-            say(f"MLflow: {what} ({families})")
+        _report(store, changed, trash, failed)
     return not failed
+
+
+def _report(
+    store: Store, changed: dict[str, list[bool]], trash: list[str], failed: dict[str, list[str]]
+) -> None:
+    if trash:
+        say(
+            f"MLflow: not tracked, since their runs are in the trash: {', '.join(trash)}; "
+            "`mlflow runs restore --run-id …` brings one back, and `make track` completes it"
+        )
+    for fault, stages in failed.items():
+        warn(f"MLflow: not complete: {', '.join(stages)}: {fault}")
+    if store.unsupported:
+        missing = " and ".join(sorted(store.unsupported))
+        say(f"MLflow: the server is too old for {missing}; runs are completed without them")
+    if runs := [run for family in changed.values() for run in family]:
+        what = f"{sum(runs)} of {len(runs)} runs completed" if any(runs) else f"{len(runs)} runs are complete"
+        families = ", ".join(f"{family} {len(found)}" for family, found in sorted(changed.items()))
+        say(f"MLflow: {what} ({families})")
 
 
 def second_stores() -> list[str]:

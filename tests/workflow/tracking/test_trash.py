@@ -53,7 +53,7 @@ def test_a_deleted_run_stays_deleted_until_it_is_restored(
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "in the trash" in line]
     for stage, run_id in deleted.items():
         assert f"{stage} ({run_id})" in line
-    assert "`mlflow runs restore --run-id …` brings a run back" in line
+    assert "`mlflow runs restore --run-id …` brings one back" in line
     assert runs_by_stage(uri).keys() == STAGES - deleted.keys()
     # the same training, repeated on purpose
     folder = journal_folder(pipeline)
@@ -73,3 +73,6 @@ def test_a_deleted_run_stays_deleted_until_it_is_restored(
     again = runs_by_stage(uri, ViewType.ALL)
     assert again.keys() == STAGES
     assert again["train_net@a"].info.run_id != deleted["train_net@a"]
+    client.delete_registered_model("net")
+    assert complete()
+    assert not client.search_registered_models()
