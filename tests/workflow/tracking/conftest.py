@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import Project, commit
 from workflow.tracking import live
+from workflow.tracking.results import StageResult, results_of
 
 # three runs without a model, and one with a model
 FILES = {
@@ -90,3 +91,10 @@ def pipeline(finished_pipeline: Project, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr(live, "start_tracker", lambda _root: None)
     return folder
+
+
+@pytest.fixture
+def lines(pipeline: Path) -> list[StageResult]:
+    """The results without a model, which is slow to export."""
+    assert pipeline
+    return [result for result in results_of(None) if result.inputs.family == "line"]

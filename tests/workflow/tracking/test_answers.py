@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 from tests.support.proxy import Answer, Proxy, proxy
 from tests.support.stores import mlflow_server_command, run_server, runs_by_stage
 from workflow.tracking.live import LiveRun, journal_folder
-from workflow.tracking.results import StageResult, results_of
+from workflow.tracking.results import StageResult
 from workflow.tracking.store import Store
 from workflow.tracking.sync import _complete, complete
 from workflow.tracking.tracker import Tracker
@@ -58,41 +58,55 @@ def finished(uri: str) -> set[str]:
     return {stage for stage, run in runs_by_stage(uri).items() if "mirrored" in run.data.tags}
 
 
-def lines() -> list[StageResult]:
-    """The results without a model, which is slow to export."""
-    return [result for result in results_of(None) if result.inputs.family == "line"]
+def old(request: str, _content: bytes) -> Answer | None:
+    """What an older server answers."""
+    return UNKNOWN_ENDPOINT if "logged-models" in request else None
 
 
 STAGES = {"train_line@a", "train_line@b", "train_line@c", "train_net@a"}
 
 
-def test_an_older_server_gets_all_but_models_and_a_newer_one_these_too(
+def test_an_older_server_gets_all_but_models_in_one_request_for_a_complete_run(
     team: Proxy, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def old(request: str, _content: bytes) -> Answer | None:
-        return UNKNOWN_ENDPOINT if "logged-models" in request else None
-
-    current, team.inject = team.inject, old
+    team.inject = old
     assert complete()
     printed = capsys.readouterr().err
     assert printed.count("the server is too old for models and their registry") == 1
     assert "WARNING" not in printed
     assert finished(team.address) == STAGES
+    team.requests.clear()
+    assert complete()
+    assert "4 runs are complete" in capsys.readouterr().err
+    assert len(team.requests) <= len(STAGES) + 10, team.requests
+
+
+@pytest.mark.slow
+def test_models_come_when_the_server_is_newer_and_stay_deleted(
+    team: Proxy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    current, team.inject = team.inject, old
+    assert complete()
     team.inject = current
     assert complete()
     assert "1 of 4 runs completed" in capsys.readouterr().err
     client = MlflowClient(team.address)
     run_id = runs_by_stage(team.address)["train_net@a"].info.run_id
     assert client.get_model_version_by_alias("net", "best-on-test").run_id == run_id
-    # and now all is there: one request a run, and some for all
     team.requests.clear()
     assert complete()
     assert len(team.requests) <= len(STAGES) + 10, team.requests
-    assert len([request for request in team.requests if "runs/" in request]) <= len(STAGES) + 3
+    client.delete_run(run_id)  # with the only version
+    assert complete()
+    assert f"train_net@a ({run_id})" in capsys.readouterr().err
+    client.restore_run(run_id)
+    client.delete_registered_model("net")
+    assert complete()
+    assert not client.search_registered_models()
 
 
-def test_a_run_that_is_not_complete_needs_few_requests(team: Proxy) -> None:
-    store, results = Store(), lines()
+def test_a_run_that_is_not_complete_needs_few_requests(team: Proxy, lines: list[StageResult]) -> None:
+    store, results = Store(), lines
     assert _complete(store, results)
     for run in runs_by_stage(team.target).values():
         MlflowClient(team.target).delete_tag(run.info.run_id, "mirrored")
@@ -168,9 +182,10 @@ def test_a_refused_run_is_reported_and_the_others_are_completed(
     answer: Callable[[str, bytes], Answer],
     expected: str,
     team: Proxy,
+    lines: list[StageResult],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    store, results = Store(), lines()
+    store, results = Store(), lines
     stages = {result.inputs.stage for result in results}
     refused = store.run(results[1].inputs).info.run_id
     current = team.inject
@@ -200,10 +215,10 @@ def test_a_wrong_path_in_the_address_is_reported(
 
 
 @pytest.mark.parametrize("kind", ["a web page", "500", "an end of the connection"])
-def test_a_training_reports_a_server_that_breaks(kind: str, team: Proxy) -> None:
+def test_a_training_reports_a_server_that_breaks(kind: str, team: Proxy, lines: list[StageResult]) -> None:
     answer, expected = BROKEN[kind]
     folder = journal_folder(Path.cwd())
-    training, tracker = LiveRun(results_of(None)[0].inputs, {}), Tracker(folder)
+    training, tracker = LiveRun(lines[0].inputs, {}), Tracker(folder)
     tracker.upload()
     team.inject = answer
     training.log({"epoch": 1, "loss": 0.5})
