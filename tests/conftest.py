@@ -35,13 +35,13 @@ OFFLINE = {
 NO_TRACKING = "none"  # the MLflow tracking URI that turns tracking off
 
 
-@pytest.hookimpl(trylast=True)  # after tests are deselected by marker
 def pytest_configure() -> None:
     import torch
 
     torch.set_num_threads(1)  # two workers share two cores
 
 
+@pytest.hookimpl(trylast=True)  # after tests are deselected by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Runs one test of the reproduced project first and the others last.
 
