@@ -91,13 +91,13 @@ clean:  ## last resort: delete what git ignores, trained models, DVC's cache and
 	$(PYTHON) -m venv .venv
 
 # uv needs a tenth of pip's time. It reads no settings of pip: so pip installs torch, of which a user or a mirror may
-# have a build without CUDA, and follows where uv reaches no index. Compiled once: with PYTHONDONTWRITEBYTECODE, as in
+# have a build without CUDA, and follows where uv reaches no index. Both compile at once: with PYTHONDONTWRITEBYTECODE, as in
 # many containers, Python would compile torch in each process.
 install = uv pip install --compile-bytecode --python .venv/bin/python -c constraints.txt -e '$(1)' || pip install -c constraints.txt -e '$(1)'
 
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
 	@echo 'Installing about 150 packages into .venv; this takes minutes and 2 GB, or 6 GB if torch includes CUDA'
-	pip install --no-compile -c constraints.txt torch torchvision uv
+	pip install -c constraints.txt torch torchvision uv
 	$(call install,.)
 	@touch $@
 
