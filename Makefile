@@ -90,7 +90,7 @@ clean:  ## last resort: delete what git ignores, trained models, DVC's cache and
 	@$(PYTHON) -c 'import platform as p, sys; mac = p.system() == "Darwin" and (p.machine() == "x86_64" or int(p.mac_ver()[0].split(".")[0]) < 14); sys.exit(mac and "torch 2.13.0 is not built for this Mac: it needs Apple silicon and macOS 14 or newer")'
 	$(PYTHON) -m venv .venv
 
-# uv needs a tenth of pip's time. It reads no settings of pip: so pip installs torch, of which a user or a mirror may
+# uv needs half of pip's processor time. It reads no settings of pip: so pip installs torch, of which a user or a mirror may
 # have a build without CUDA, and follows where uv reaches no index. Both compile at once: with PYTHONDONTWRITEBYTECODE, as in
 # many containers, Python would compile torch in each process.
 install = uv pip install --compile-bytecode --python .venv/bin/python -c constraints.txt -e '$(1)' || pip install -c constraints.txt -e '$(1)'

@@ -129,7 +129,10 @@ def run_server(
 ) -> Iterator[str]:
     """Runs a server process; yields its address once it answers, and stops it with its children."""
     log = tempfile.TemporaryFile("w+")  # noqa: SIM115
-    environment: Mapping[str, str] = clean_environment() | variables
+    # as `make ui`: otherwise MLflow starts eight more processes
+    environment: Mapping[str, str] = (
+        clean_environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | variables
+    )
     process = subprocess.Popen(
         command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
     )

@@ -39,6 +39,8 @@ def main() -> None:
         os.chdir(root)
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # otherwise the links scroll away
         os.environ.setdefault("PYTHONWARNINGS", "ignore")
+        # eight processes, which take 2 GB and half a minute, for jobs that judge answers of language models
+        os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
         command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", port]
         os.execv(sys.executable, [*command, "--workers", "1", "--uvicorn-opts", "--log-level warning"])
 
