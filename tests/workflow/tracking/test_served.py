@@ -30,8 +30,8 @@ from workflow.tracking import export
 PIXELS = 60
 MLP = {"kind": "mlp", "hidden": [8, 8], "residual": True}
 CONV = {"kind": "conv", "channels": [3, 4], "hidden": [8]}
-KINDS = [(MLP, "diagonal", 2), (MLP, "full", 20), (MLP, "flow", 2), (CONV, "full", 20)]
-SLOW_KINDS = [(MLP, "flow", 20), (CONV, "flow", 2), (CONV, "diagonal", 2)]
+KINDS = [(MLP, "full", 20), (CONV, "diagonal", 2)]
+SLOW_KINDS = [(MLP, "flow", 2), (MLP, "flow", 20), (CONV, "flow", 2), (CONV, "full", 20)]
 NAN, INF = float("nan"), float("inf")
 
 
@@ -114,6 +114,8 @@ def test_all_types_of_numbers_give_the_same_answer(models: Any, folder: Path) ->
     forms = [given, given.tolist(), given.astype(int), given.astype(int).tolist(), given.astype(float),
              given.astype(np.float16), given[::-1][::-1], pd.DataFrame(given.astype(int)),
              torch.from_numpy(given), list(given)]  # fmt: skip
+    columns = pd.DataFrame(given.astype(int)).astype({0: bool, 1: float})
+    forms += [given.astype(object), columns, columns.convert_dtypes()]
     for form in forms:
         np.testing.assert_array_equal(models["vae-encoder"].predict(form), expected)
     network = mlflow.pytorch.load_model(str(folder / "vae-encoder"))  # a network of tensors, without checks
@@ -132,7 +134,9 @@ def test_all_types_of_numbers_give_the_same_answer(models: Any, folder: Path) ->
         ([INF] * PIXELS, "is inf"),
         ([None] + [0] * 59, "must be numbers of shape (N, 60), without text, null"),
         (["1"] * PIXELS, "without text"),
-        ([2**80] * PIXELS, "must be numbers"),
+        ([2**80] * PIXELS, "is 1.208925819614629"),
+        ([10**400] * PIXELS, "must be numbers"),
+        ([pd.NA] * PIXELS, "must be numbers"),
         ([1j] * PIXELS, "must be numbers"),
         ([0] * 59, "rows of different lengths"),
     ],

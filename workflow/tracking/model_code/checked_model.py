@@ -1,6 +1,7 @@
 """A served network that checks its input, and refuses it in one sentence: over HTTP with status 400."""
 
 import json
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,10 @@ class CheckedModel:
         shape = f"(N, {self.inputs})"
         try:
             given = np.asarray(model_input)
-        except (TypeError, ValueError, RuntimeError):  # rows of different lengths
+            # as of a DataFrame with columns of several types
+            if given.dtype == object and all(isinstance(item, Real | np.bool_) for item in given.flat):
+                given = given.astype(float)
+        except (TypeError, ValueError, RuntimeError, OverflowError):  # rows of different lengths
             given = np.asarray(None)
         if given.dtype.kind not in "biuf":
             raise InvalidInput.invalid_parameter_value(
