@@ -40,11 +40,12 @@ TAG_LENGTH = 5000  # characters that every server accepts
 
 
 class InTrash(UserError):
-    """A person has deleted the run of these inputs."""
+    """A person has deleted a run, or its experiment."""
 
-    def __init__(self, run_id: str) -> None:
-        self.run_id = run_id
-        super().__init__(f"its run is in the trash; `mlflow runs restore --run-id {run_id}` brings it back")
+    def __init__(self, kind: str, number: str) -> None:
+        self.kind, self.id = kind, number
+        command = f"mlflow {kind}s restore --{kind}-id {number}"
+        super().__init__(f"its {kind} is in the trash; `{command}` brings it back")
 
 
 class Store:
@@ -97,7 +98,11 @@ class Store:
             self.unsupported.add(feature)
 
     def experiment(self, family: str) -> str:
-        """The id of the experiment of a family of stages; creates it if it is missing."""
+        """The id of the experiment of a family of stages; creates it if it is missing.
+
+        Raises:
+            InTrash: it is in the trash.
+        """
         from mlflow.exceptions import MlflowException
 
         if family in self.experiments:
@@ -116,7 +121,7 @@ class Store:
                     if found is None:
                         raise
         if found.lifecycle_stage == "deleted":
-            raise UserError(f"experiment {family} is in the trash; restore it, or run `mlflow gc`")
+            raise InTrash("experiment", str(found.experiment_id))
         return self.experiments.setdefault(family, str(found.experiment_id))
 
     def run(self, inputs: Inputs, started_at: int | None = None, **tags: str) -> "Run":
@@ -125,7 +130,7 @@ class Store:
         A missing one is created with their params, `tags`, and its start (in milliseconds; by default now).
 
         Raises:
-            InTrash: the run is in the trash.
+            InTrash: the run, or its experiment, is in the trash.
         """
         experiment = self.experiment(inputs.family)
         with self.lock:
@@ -147,7 +152,7 @@ class Store:
                 if run.info.run_id != created.info.run_id:  # another machine, which has no lock, was faster
                     self.client.delete_run(created.info.run_id)
         if run.info.lifecycle_stage == "deleted":
-            raise InTrash(run.info.run_id)
+            raise InTrash("run", run.info.run_id)
         return run
 
     def find_run(self, experiment: str, inputs: Inputs) -> "Run | None":

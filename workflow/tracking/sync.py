@@ -7,6 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,7 @@ def _complete(store: Store, results: Sequence[StageResult]) -> bool:
         say(f"MLflow: the run of {stage} is closed: it was killed")
     remove_old_results(store.root)
     changed: dict[str, list[bool]] = {}
-    trash: list[str] = []
+    trash: dict[str, list[str]] = {}  # stages with what is in the trash, by its kind
     failed: dict[str, list[str]] = {}  # stages by what failed
     try:
         for result in results:
@@ -69,24 +70,25 @@ def _complete(store: Store, results: Sequence[StageResult]) -> bool:
                 was_incomplete = sync_run(store, result)
                 changed.setdefault(result.inputs.family, []).append(was_incomplete)
             except InTrash as error:  # as a person wants it
-                trash.append(f"{stage} ({error.run_id})")
+                trash.setdefault(error.kind, []).append(f"{stage} ({error.id})")
             except Exception as error:  # for example a file that git or DVC's cache has lost
                 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # it was patient once
                 store.ping()  # if nothing works, this ends it
                 failed.setdefault(reason(error), []).append(stage)
-        choose_best(store, results)
+        with suppress(InTrash):  # it is reported already
+            choose_best(store, results)
     finally:
         _report(store, changed, trash, failed)
     return not failed
 
 
 def _report(
-    store: Store, changed: dict[str, list[bool]], trash: list[str], failed: dict[str, list[str]]
+    store: Store, changed: dict[str, list[bool]], trash: dict[str, list[str]], failed: dict[str, list[str]]
 ) -> None:
-    if trash:
+    for kind, deleted in trash.items():
         say(
-            f"MLflow: not tracked, since their runs are in the trash: {', '.join(trash)}; "
-            "`mlflow runs restore --run-id …` brings one back, and `make track` completes it"
+            f"MLflow: not tracked, since their {kind}s are in the trash: {', '.join(deleted)}; "
+            f"`mlflow {kind}s restore --{kind}-id …` brings one back, and `make track` completes it"
         )
     for fault, stages in failed.items():
         warn(f"MLflow: not complete: {', '.join(stages)}: {fault}")

@@ -150,7 +150,11 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("kind", BROKEN)
+FAST = ("a web page", "500")
+KINDS = [pytest.param(kind, marks=[] if kind in FAST else pytest.mark.slow) for kind in BROKEN]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_server_that_breaks_is_reported_once_and_asked_no_more(
     kind: str, team: Proxy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,10 +175,19 @@ def test_a_server_that_breaks_is_reported_once_and_asked_no_more(
     ("place", "answer", "expected"),
     [
         ("log-batch", always(500), "answers 500: the server's log says why"),
-        ("log-batch", cut, "closes the connection"),
-        ("log-batch", always(400, REFUSAL), "answers: INVALID_PARAMETER_VALUE: it is too long"),
-        ("artifacts/", always(413), "answers 413: the server's log says why"),
-        ("artifacts/", always(403), "answers 403: you have no permission"),
+        pytest.param("log-batch", cut, "closes the connection", marks=pytest.mark.slow),
+        pytest.param(
+            "log-batch",
+            always(400, REFUSAL),
+            "answers: INVALID_PARAMETER_VALUE: it is too long",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "artifacts/", always(413), "answers 413: the server's log says why", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "artifacts/", always(403), "answers 403: you have no permission", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_refused_run_is_reported_and_the_others_are_completed(
@@ -214,7 +227,7 @@ def test_a_wrong_path_in_the_address_is_reported(
     assert f"{server}/mlflow answers 404: no MLflow server is there" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["a web page", "500", "an end of the connection"])
+@pytest.mark.parametrize("kind", ["500", pytest.param("an end of the connection", marks=pytest.mark.slow)])
 def test_a_training_reports_a_server_that_breaks(kind: str, team: Proxy, lines: list[StageResult]) -> None:
     answer, expected = BROKEN[kind]
     folder = journal_folder(Path.cwd())

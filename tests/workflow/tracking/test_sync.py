@@ -135,12 +135,3 @@ def test_the_alias_moves_when_its_run_is_deleted(project: Project) -> None:
     again = client.get_model_version_by_alias("vae-decoder", "best-on-test")
     assert again.run_id != best.run_id
     assert again.run_id in {run.info.run_id for run in runs_by_name(store_uri(project)).values()}
-
-
-def test_an_experiment_in_the_trash_is_reported(project: Project) -> None:
-    client = MlflowClient(store_uri(project))
-    experiment = client.get_experiment_by_name("quadratic")
-    assert experiment is not None
-    client.delete_experiment(experiment.experiment_id)
-    printed = project.run("python", "-m", "workflow.tracking", status=1)
-    assert "experiment quadratic is in the trash; restore it" in printed

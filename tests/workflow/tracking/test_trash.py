@@ -1,4 +1,4 @@
-"""Runs that a person has deleted, and curves of which a run has a part."""
+"""Runs and experiments that a person has deleted, and curves of which a run has a part."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.stores import runs_by_stage
 from workflow.tracking.live import LiveRun, journal_folder
 from workflow.tracking.results import StageResult
 from workflow.tracking.store import Store
-from workflow.tracking.sync import _complete, sync_run
+from workflow.tracking.sync import _complete, complete, sync_run
 from workflow.tracking.tracker import Tracker
 
 
@@ -65,3 +65,14 @@ def test_a_deleted_run_stays_deleted_until_it_is_restored(
     assert again.keys() == {"train_line@a", "train_line@b", "train_line@c"}
     assert again["train_line@a"].info.run_id == a
     assert again["train_line@b"].info.run_id != b
+
+
+def test_an_experiment_in_the_trash_is_left_out(pipeline: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = Store()
+    net = store.experiment("net")
+    store.client.delete_experiment(net)
+    assert complete()
+    printed = capsys.readouterr().err
+    assert f"their experiments are in the trash: train_net@a ({net}); `mlflow experiments restore" in printed
+    assert printed.count("trash") == 1
+    assert runs_by_stage(f"sqlite:///{pipeline}/mlflow.db").keys() == {f"train_line@{name}" for name in "abc"}
