@@ -65,6 +65,8 @@ class Store:
             logging.getLogger(name).setLevel(logging.WARNING)
         self.root = main_repository()
         self.uri = tracking_uri(self.root)
+        # the place of MLflow's own experiment goes into a line of SQL, which a path with quotes would end
+        os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"] = (self.root / "mlruns").as_uri()
         self.owner = f"{platform.node()}:{self.root}"  # the tag `host` of runs that this clone trains
         self.database = Path(make_url(self.uri).database or "") if self.uri.startswith("sqlite") else None
         # other clones may use it, too

@@ -16,7 +16,7 @@ from workflow.runs.locks import training_lock
 from workflow.tracking.live import tracking_uri
 from workflow.tracking.store import Store, artifacts_uri, relocate_artifacts
 
-ODD_NAMES = ("My%20Project 100% a?b=c&d", "[x]*%3F; it's ü#%25?e+f")
+ODD_NAMES = ('My%20Project 100% a?b=c&d :x it\'s "q"', "[x]*%3F; it's ü#%25?e+f")
 
 
 @pytest.fixture
