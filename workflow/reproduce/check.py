@@ -19,7 +19,8 @@ STATUS = {"modified": "differs from dvc.lock", "deleted": "is missing", "new": "
 
 
 def main() -> None:
-    found, left = differences(), undeclared_files()
+    with dvc_repo.explained():
+        found, left = differences(), undeclared_files()
     texts = []
     if found:
         texts += [f"{LOCK} is out of date:", *(f"  {line}" for line in found)]

@@ -42,7 +42,8 @@ def untracked_inputs() -> list[str]:
     """
     with dvc_repo.repository() as repo:
         deps = {str(dep.def_path) for stage in repo.index.stages for dep in stage.deps}
-    rooms = {Path(dep).parts[0] for dep in deps if dep.endswith(".py")}
+    code = (dep for dep in deps if dep.endswith(".py") or any(Path(dep).glob("*.py")))
+    rooms = {Path(dep).parts[0] for dep in code}
     return [file for file in _untracked() if {file, *map(str, Path(file).parents)} & (deps | rooms)]
 
 
@@ -59,17 +60,25 @@ def require_copyable() -> None:
 def explain(error: Exception) -> UserError | None:
     """The error as git explains it: its file is in conflict, or not in this copy of the project; or None."""
     words = str(error)
-    if [file for file in conflicted_files() if file in words]:
+    if [file for file in conflicted_files() if file in words or file == ".dvc/config"]:  # DVC names it not
         return conflict()
     root = main_repository()
     if root != Path.cwd() and isinstance(error, (ImportError, FileNotFoundError, UserError)):
         untracked = _untracked(root)
+        module = "/".join(part for part in _module(words) if part).replace(".", "/")
         for file in untracked:
-            module = Path(file).parent if Path(file).stem == "__init__" else Path(file)
-            if file in words or (file.endswith(".py") and re.search(rf"\b{module.stem}\b", words)):
+            if file in words or (module and file.startswith((f"{module}.py", f"{module}/"))):
                 beside = [other for other in untracked if Path(other).parent == Path(file).parent]
                 return UserError(f"{words}\n  {lacks(*beside)}")
     return None
+
+
+def _module(words: str) -> tuple[str, str]:
+    """The package and the module that an error's words say to be missing; a package may be ''."""
+    if found := re.search(r"no stage (\w+)", words):
+        return "stages", found[1]
+    found = re.search(r"(?:No module named|cannot import name) '([\w.]+)'(?: from '([\w.]+)')?", words)
+    return (found[2], found[1]) if found else ("", "")
 
 
 def lacks(*files: str) -> str:
@@ -94,8 +103,9 @@ def conflict() -> UserError | None:
 
 def conflicted_files() -> list[str]:
     """The files of settings and results in which git left the markers of a merge, sorted."""
-    patterns = ("*.yaml", "*.lock", "*.toml", "*.json", "*.csv")
-    return sorted(set(_listed("grep", "-lE", "^(<{7}|>{7}) ", "--", *patterns) or ()))
+    patterns = ("*.yaml", "*.lock", "*.toml", "*.json", "*.csv", ".dvc/config", ":!data", ":!tests")
+    marker = r"^(<{7}|>{7}) [^,]*(\(.*)?$"  # no row of a table; after the hash of a commit is its (subject)
+    return sorted(set(_listed("grep", "-lE", marker, "--", *patterns) or ()))
 
 
 def _first(files: Sequence[str]) -> str:
@@ -111,8 +121,9 @@ def _listed(command: str, *arguments: str, root: Path = Path()) -> list[str] | N
     """The paths that a git command lists; None if it fails."""
     try:
         listed = subprocess.check_output(
-            ["git", command, "-z", *arguments], cwd=root, text=True, stderr=subprocess.PIPE
-        )
+            ["git", command, "-z", *arguments],
+            cwd=root, text=True, errors="surrogateescape", stderr=subprocess.PIPE,
+        )  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
         return None
     return listed.split("\0")[:-1]

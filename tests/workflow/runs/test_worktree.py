@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Project, commit, copy_working_tree
+from tests.conftest import Project, commit, copy_smallest, copy_working_tree
 from workflow.core.errors import UserError
-from workflow.runs.worktree import require_copyable
+from workflow.runs.worktree import (
+    conflicted_files,
+    explain,
+    lacks,
+    require_copyable,
+    untracked_inputs,
+)  # fmt: skip
 
 CONFLICTED = {
     "params.yaml": r"threads: \d",
@@ -31,7 +38,7 @@ def test_every_program_names_the_files_of_a_merge_conflict(tmp_path: Path) -> No
     project.run("git", "merge", "-q", "other", status=1)
     for program in (
         "workflow.reproduce.check", "workflow.reproduce.deps", "workflow.doctor --first", "pages.summary",
-        "pages.compare", "workflow check_params",
+        "workflow check_params",
     ):  # fmt: skip
         printed = project.run("python", "-m", *program.split(), status=1)
         assert printed == (
@@ -44,6 +51,37 @@ def test_every_program_names_the_files_of_a_merge_conflict(tmp_path: Path) -> No
     project.run("sh", "-c", re.findall("`(.*?)`", printed)[0])
     assert (project.path / "params.yaml").read_text().count("threads: main") == 1
     assert "conflict" not in project.run("python", "-m", "workflow.reproduce.check", status=1)
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "conflict"),
+    [
+        ("reports/a.csv", "<<<<<<< a,1,2", False),  # a class
+        ("data/a.csv", "<<<<<<< HEAD", False),  # a user's own text
+        ("reports/a.csv", ">>>>>>> 0123abc (one, two)", True),
+        (".dvc/config", "<<<<<<< HEAD", True),
+    ],
+)
+def test_text_that_looks_like_a_conflict_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, line: str, conflict: bool
+) -> None:
+    path = tmp_path / file
+    path.parent.mkdir()
+    path.write_text(f"class,x,y\n{line}\n")
+    monkeypatch.chdir(tmp_path)
+    Project(tmp_path).run("sh", "-c", "git init -q && git add .")
+    assert conflicted_files() == [file] * conflict
+
+
+def test_what_dvc_cannot_read_ends_a_check_in_a_sentence(tmp_path: Path) -> None:
+    project = copy_working_tree(tmp_path / "project")
+    commit(project)
+    project.edit(r"\Z", "x: [\n", file="params.yaml")
+    printed = project.run("python", "-m", "workflow.reproduce.check", status=1)
+    assert printed.startswith("error: DVC cannot read this project: unable to read: 'params.yaml'")
+    project.edit(r"\Z", "<<<<<<< HEAD\n", file=".dvc/config")
+    printed = project.run("python", "-m", "workflow.reproduce.check", status=1)
+    assert printed.startswith("error: merge conflict in .dvc/config\n")
 
 
 NEW = ("elbo/new/__init__.py", "elbo/new/thing.py", "elbo/new/table.json")
@@ -61,12 +99,46 @@ def use_new_files(project: Project, code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["import elbo.new.thing", "from elbo import new", "open('elbo/new/table.json')"]
+    ("error", "files"),
+    [
+        (ImportError("No module named 'elbo.new'"), NEW),
+        (ImportError("cannot import name 'new' from 'elbo' (unknown location)"), NEW),
+        (ImportError("No module named 'elbo.namespace'"), ["elbo/namespace/one.py"]),
+        (FileNotFoundError("No such file or directory: 'elbo/new/table.json'"), NEW),
+        (UserError("no stage thing: python -m workflow STAGE"), ["stages/thing.py"]),
+        (UserError("training diverged; lower thing.lr"), []),
+        (ImportError("cannot import name 'thing' from 'elbo.bounds' (bounds.py)"), []),
+    ],
 )
-def test_a_copy_of_the_project_names_the_files_that_git_does_not_track(tmp_path: Path, code: str) -> None:
+def test_an_error_in_a_copy_is_explained_by_the_files_that_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, files: Sequence[str]
+) -> None:
+    for file in (*NEW, "elbo/namespace/one.py", "stages/thing.py", "training.py"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    Project(tmp_path).run("git", "init", "-q")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    expected = f"{error}\n  {lacks(*sorted(files))}" if files else "None"
+    assert str(explain(error)) == expected
+
+
+def test_files_beside_any_code_of_the_pipeline_are_missing_in_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = copy_smallest(tmp_path / "project")
+    commit(project)
+    new = ["elbo/new/thing.py", "pages/templates/new.j2", "workflow/tracking/new.py"]
+    for file in (*new, "docs/new.py"):
+        (project.path / file).parent.mkdir(exist_ok=True)
+        (project.path / file).touch()
+    monkeypatch.chdir(project.path)
+    assert untracked_inputs() == new
+
+
+def test_a_copy_of_the_project_names_the_files_that_git_does_not_track(tmp_path: Path) -> None:
     project, copy = copy_working_tree(tmp_path / "project"), tmp_path / "copy"
     commit(project)
-    use_new_files(project, code)
+    use_new_files(project, "import elbo.new.thing")
     project.run("git", "commit", "-qam", "uses new files")
     project.run("git", "clone", "-q", ".", str(copy))
     command = ("python", "-m", "workflow", "check_params")
