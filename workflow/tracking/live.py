@@ -109,7 +109,8 @@ def report_faults(root: Path, own: Path | None = None) -> None:
 def explain(error: Exception, stage: str = "") -> str:
     """The message about a fault of MLflow, for the run of a stage or else for all runs."""
     what = f"MLflow is not tracking {stage}" if stage else "MLflow cannot be completed"
-    return f"{what}: {reason(error)}\n  Results are not affected; `make track` completes MLflow later."
+    when = "after that" if isinstance(error, UserError) else "later"  # after its own remedy
+    return f"{what}: {reason(error)}\n  Results are not affected; `make track` completes MLflow {when}."
 
 
 def reason(error: Exception) -> str:
