@@ -102,7 +102,7 @@ class Project:
 
 def clean_environment() -> dict[str, str]:
     """This process's environment without variables that affect the project or that a stage sets itself."""
-    prefixes = ("mnist_mirror", "mlflow_", "dvc_", "http_proxy", "https_proxy", "no_proxy")
+    prefixes = ("mnist_mirror", "mlflow_", "dvc_", "http_proxy", "https_proxy", "no_proxy", "make")
     settings = {*PORTABLE, *THREADS, *FIXED}
     return {
         key: value
