@@ -36,6 +36,7 @@ def line(tmp_path: Path) -> Project:
     return project
 
 
+@pytest.mark.slow
 def test_the_page_builds_another_project_and_its_commands_run(line: Project) -> None:
     deps, repro, *rest = commands(PAGE)[-8:]
     line.run("sh", "-c", deps)

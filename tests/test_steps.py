@@ -62,7 +62,7 @@ def test_every_ci_test_is_also_marked_slow() -> None:
         for path in sorted((ROOT / "tests").rglob("test_*.py"))
         for after in re.findall(r"((?:^@.*\n)*^@pytest\.mark\.ci\n(?:^@.*\n)*)", path.read_text(), re.M)
     ]
-    assert len(marked) >= 4
+    assert marked
     assert all("@pytest.mark.slow\n" in marks for marks in marked)
 
 

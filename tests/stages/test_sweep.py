@@ -68,7 +68,6 @@ def swept(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Proj
 
 
 @pytest.mark.slow
-@pytest.mark.ci
 @pytest.mark.xdist_group("swept")
 def test_mlflow_and_dvc_show_the_same_numbers_for_a_queued_sweep(
     swept: Project, monkeypatch: pytest.MonkeyPatch
@@ -130,7 +129,6 @@ def test_mlflow_and_dvc_show_the_same_numbers_for_a_queued_sweep(
 
 
 @pytest.mark.slow
-@pytest.mark.ci
 @pytest.mark.xdist_group("swept")
 def test_mlflows_comparison_page_shows_only_the_param_that_differs(swept: Project) -> None:
     tuned = of_the_sweep(swept)

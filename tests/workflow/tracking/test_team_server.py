@@ -70,7 +70,6 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.ci
 def test_the_documented_command_starts_a_server_on_postgresql(
     project: Project, postgres: str, tmp_path: Path
 ) -> None:
