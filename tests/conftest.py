@@ -122,10 +122,27 @@ def copy_working_tree(to: Path) -> Project:
         if source.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target, follow_symlinks=False)
-    project = Project(to)
+    return init_git(to)
+
+
+def init_git(folder: Path) -> Project:
+    """Makes a folder a git repository, with nothing committed."""
+    project = Project(folder)
     project.run("git", "init", "-q", "-b", "main")
     project.run("git", "config", "user.email", "tests@example.org")
     project.run("git", "config", "user.name", "Tests")
+    return project
+
+
+def small_pipeline(folder: Path, files: Mapping[str, str]) -> Project:
+    """A new folder with these files, a pipeline of DVC, after `dvc repro`; committed."""
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    project = init_git(folder)
+    project.run("dvc", "init", "-q")
+    project.repro()
+    commit(project)
     return project
 
 

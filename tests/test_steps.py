@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests import steps
-from tests.conftest import Project, commit
+from tests.conftest import Project, commit, init_git
 from tests.steps import CHANGE, NIGHTLY, Step
 from tests.support.repository import ROOT
 
@@ -83,9 +83,7 @@ def small_list(tmp_path: Path) -> Project:
         "    steps.Step('fourth', 'true', ('nightly',), ('no-such-tool', 'apt-get install it')),\n"
         "]\nsteps.main()\n"
     )
-    project.run("git", "init", "-q", "-b", "main")
-    project.run("git", "config", "user.email", "tests@example.org")
-    project.run("git", "config", "user.name", "Tests")
+    init_git(project.path)
     commit(project)
     return project
 

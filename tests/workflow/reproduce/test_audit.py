@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Project, commit
+from tests.conftest import Project, commit, init_git
 from workflow.reproduce.audit import first_difference
 
 MINI = """stages:
@@ -53,9 +53,7 @@ def mini(tmp_path: Path) -> Project:
     (project.path / "params.yaml").write_text("known: 1\n")
     (project.path / "prepare.py").write_text(PREPARE)
     (project.path / "use.py").write_text(USE)
-    project.run("git", "init", "-q", "-b", "main")
-    project.run("git", "config", "user.email", "tests@example.org")
-    project.run("git", "config", "user.name", "Tests")
+    init_git(project.path)
     project.run("dvc", "init", "-q")
     commit(project)
     return project

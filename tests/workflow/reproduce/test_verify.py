@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Project, commit
+from tests.conftest import Project, commit, init_git
 from tests.support.repository import ROOT
 from workflow.core.files import read_yaml
 from workflow.reproduce.compare import IDENTITY, columns, compare, load_rules, number, rule_for
@@ -60,9 +60,7 @@ def reproduced_mini(tmp_path_factory: pytest.TempPathFactory) -> Project:
     (project.path / "tolerances.yaml").write_text(TOLERANCES)
     (project.path / "params.yaml").write_text("{}\n")
     (project.path / "train.py").write_text(TRAIN)
-    project.run("git", "init", "-q", "-b", "main")
-    project.run("git", "config", "user.email", "tests@example.org")
-    project.run("git", "config", "user.name", "Tests")
+    init_git(project.path)
     project.run("dvc", "init", "-q")
     project.repro(MLFLOW_TRACKING_URI="none")
     commit(project)

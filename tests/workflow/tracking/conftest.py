@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from tests.conftest import Project, commit
+from tests.conftest import Project, small_pipeline
 from workflow.tracking import live
 from workflow.tracking.results import StageResult, results_of
 
@@ -68,16 +68,7 @@ if __name__ == "__main__":
 @pytest.fixture(scope="session")
 def finished_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A small pipeline after `dvc repro`, with an empty store."""
-    project = Project(tmp_path_factory.mktemp("answers") / "project")
-    project.path.mkdir()
-    for name, text in FILES.items():
-        (project.path / name).write_text(text)
-    project.run("git", "init", "-q", "-b", "main")
-    project.run("git", "config", "user.email", "tests@example.org")
-    project.run("git", "config", "user.name", "Tests")
-    project.run("dvc", "init", "-q")
-    project.repro()
-    commit(project)
+    project = small_pipeline(tmp_path_factory.mktemp("answers") / "project", FILES)
     MlflowClient(f"sqlite:///{project.path}/mlflow.db").search_experiments()  # its tables take seconds
     return project
 

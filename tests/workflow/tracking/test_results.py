@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Project, commit
+from tests.conftest import Project, small_pipeline
 from tests.support.repository import ROOT
 from tests.support.stores import RUN_NAMES
 from workflow.core.errors import UserError
@@ -96,17 +96,7 @@ FILES = {"dvc.yaml": PIPELINE, "params.yaml": PARAMS, "write.sh": WRITE, "pyproj
 
 @pytest.fixture(scope="module")
 def mini(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    project = Project(tmp_path_factory.mktemp("results") / "mini")
-    project.path.mkdir()
-    for name, text in FILES.items():
-        (project.path / name).write_text(text)
-    project.run("git", "init", "-q", "-b", "main")
-    project.run("git", "config", "user.email", "tests@example.org")
-    project.run("git", "config", "user.name", "Tests")
-    project.run("dvc", "init", "-q")
-    project.repro()
-    commit(project)
-    return project
+    return small_pipeline(tmp_path_factory.mktemp("results") / "mini", FILES)
 
 
 def test_a_run_has_only_its_own_files_and_params(mini: Project, monkeypatch: pytest.MonkeyPatch) -> None:
